@@ -1,0 +1,2 @@
+//! The `egogrid` binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Promises kept across crates: see `layering.rs` and `end_to_end/`.
