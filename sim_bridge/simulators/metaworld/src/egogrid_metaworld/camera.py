@@ -11,9 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-os.environ.setdefault("MUJOCO_GL", "egl")  # read once, while `mujoco` is imported
-
 import mujoco
+
+# Not `mujoco.GLContext`: that one is GLFW, which needs a display, unless MUJOCO_GL was set before the first import.
+if os.environ.get("MUJOCO_GL") == "osmesa":
+    from mujoco.osmesa import GLContext
+else:
+    from mujoco.egl import GLContext
 
 
 @dataclass(frozen=True)
@@ -54,14 +58,12 @@ far away: objects are 10 of 112 pixels wide there."""
 class _SharedGl:
     """The process's only GL context: with several, MuJoCo returns black or stale frames."""
 
-    context: mujoco.GLContext | None = None
-    size_px = 0
+    context: GLContext | None = None
 
     @classmethod
     def make_current(cls, image_px: int) -> None:
         if cls.context is None:
-            cls.context = mujoco.GLContext(image_px, image_px)
-            cls.size_px = image_px
+            cls.context = GLContext(image_px, image_px)
         cls.context.make_current()
 
 
