@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# Everything that ./launch/demo and ./launch/test need on a fresh Debian or Ubuntu machine with Rust and Python:
+# system packages, the virtual environment from its lock file, the ONNX Runtime library. Each part is skipped when
+# it is already there, so a second run sets nothing up again. Sourced: leaves the exports below in the shell.
+set -euo pipefail
+
+EGOGRID_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+export EGOGRID_ROOT
+export EGOGRID_PYTHON=$EGOGRID_ROOT/.venv/bin/python
+export EGOGRID_ORT_LIB=$EGOGRID_ROOT/third_party/onnxruntime/libonnxruntime.so
+# The simulator renders in software without a display.
+export MUJOCO_GL=${MUJOCO_GL:-egl}
+export PYTHONUNBUFFERED=1
+
+say() { printf '\033[1megogrid\033[0m %s\n' "$*" >&2; }
+die() { say "error: $1"; exit "${2:-4}"; }
+
+need_tools() {
+    command -v cargo >/dev/null || die "cargo not found, Rust 1.95 or newer is needed: https://rustup.rs"
+    command -v python3 >/dev/null || die "python3 not found, Python 3.11 or newer is needed: apt-get install python3 python3-venv"
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+        || die "$(python3 --version) found, Python 3.11 or newer is needed"
+}
+
+# Packages as "name:file that proves it is there".
+system_packages() {
+    local missing=()
+    ldconfig -p | grep -q 'libEGL\.so\.1' || missing+=(libegl1)
+    ldconfig -p | grep -q 'libGL\.so\.1' || missing+=(libgl1)
+    compgen -G '/usr/lib/*/dri/swrast_dri.so' >/dev/null || compgen -G '/usr/lib/*/libgallium*.so' >/dev/null \
+        || missing+=(libgl1-mesa-dri libegl-mesa0)
+    command -v cc >/dev/null || missing+=(gcc libc6-dev)
+    python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
+    [ ${#missing[@]} -eq 0 ] && return
+    say "installing system packages: ${missing[*]}"
+    local sudo=()
+    [ "$(id -u)" -eq 0 ] || sudo=(sudo)
+    command -v apt-get >/dev/null || die "not a Debian or Ubuntu machine; install what provides: ${missing[*]}"
+    "${sudo[@]}" apt-get update -qq && "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null \
+        || die "could not install ${missing[*]}; install them by hand and run again"
+}
+
+# The stamp holds the hash of what was installed, so a changed lock installs again and an interrupted one is not trusted.
+virtual_environment() {
+    local lock=$EGOGRID_ROOT/launch/requirements.lock stamp=$EGOGRID_ROOT/.venv/egogrid.stamp want
+    want=$(sha256sum "$lock" | cut -d' ' -f1)
+    if [ "$(cat "$stamp" 2>/dev/null)" != "$want" ]; then
+        say "making the Python environment (.venv), about a minute"
+        python3 -m venv --clear "$EGOGRID_ROOT/.venv"
+        "$EGOGRID_PYTHON" -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary=:all: -r "$lock" \
+            || die "pip could not install launch/requirements.lock; see its message above"
+        local site
+        site=$("$EGOGRID_PYTHON" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+        printf '%s\n' "$EGOGRID_ROOT/policies/export/src" "$EGOGRID_ROOT/policies/train/src" \
+            "$EGOGRID_ROOT/sim_bridge/sim_worker/src" "$EGOGRID_ROOT/sim_bridge/simulators/metaworld/src" > "$site/egogrid.pth"
+        echo "$want" > "$stamp"
+    fi
+}
+
+# The library comes out of the locked wheel: no second download, one version for Python and Rust.
+onnx_runtime() {
+    [ -e "$EGOGRID_ORT_LIB" ] && [ "$EGOGRID_ORT_LIB" -nt "$EGOGRID_ROOT/.venv/egogrid.stamp" ] && return
+    local library
+    library=$("$EGOGRID_PYTHON" -c 'import glob, pathlib, importlib.util as u
+root = pathlib.Path(u.find_spec("onnxruntime").origin).parent
+print(max(glob.glob(str(root / "capi" / "libonnxruntime.so.*"))))') || die "the onnxruntime wheel holds no libonnxruntime.so; delete .venv and run again"
+    mkdir -p "$(dirname "$EGOGRID_ORT_LIB")"
+    cp "$library" "$EGOGRID_ORT_LIB.part" && mv "$EGOGRID_ORT_LIB.part" "$EGOGRID_ORT_LIB"
+}
+
+need_tools
+system_packages
+virtual_environment
+onnx_runtime

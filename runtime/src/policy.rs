@@ -1,0 +1,143 @@
+//! The port that policy families implement.
+
+use crate::observation::Observation;
+use crate::perception::depth::DepthReport;
+use crate::stage::{Stage, StageTimes};
+use egogrid_action_grids::{Action, NormalizedAction};
+
+/// What a loaded policy needs and gives; fixed for its lifetime.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PolicySpec {
+    /// Family and origin, e.g. `spatialvla/metaworld`.
+    pub id: String,
+    /// `[width, height]` of the picture inside the model.
+    pub image_px: [u32; 2],
+    /// Actions in one chunk.
+    pub chunk_len: u16,
+    /// How many of them the bundle recommends to execute before the next look.
+    pub steps_executed: u16,
+    /// Rate of the training data, where the bundle knows it.
+    pub control_hz: Option<f32>,
+    /// Whether every frame must carry depth.
+    pub needs_depth: bool,
+    /// Whether every frame must carry `base_from_camera`.
+    pub needs_extrinsics: bool,
+}
+
+/// The actions of one inference, and how it came to them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ActionChunk {
+    /// `sequence` of the observation.
+    pub sequence: u64,
+    /// Physical actions, one per control step.
+    pub actions: Vec<Action>,
+    /// The same before un-normalization.
+    pub normalized: Vec<NormalizedAction>,
+    /// Vocabulary ids, three per action: translation, rotation, gripper.
+    pub token_ids: Vec<u32>,
+    /// Softmax probability of each chosen token over the whole vocabulary, as many as `token_ids`.
+    pub confidence: Vec<f32>,
+    /// The second most probable id at each position and its probability, as many as `token_ids`.
+    pub runner_up: Vec<(u32, f32)>,
+    /// Time per stage inside the policy.
+    pub times: StageTimes,
+    /// Where depth came from and how good it was; `None` for a policy without depth.
+    pub depth: Option<DepthReport>,
+    /// Ego3D sample points, `[patches * samples, 3]` metres in the frame the policy uses; empty without depth.
+    pub points_xyz_m: Vec<[f32; 3]>,
+}
+
+/// Why there is no chunk. The loop holds on every one of them.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// The frame lacks something the policy needs.
+    #[error("the policy needs {what}, and the frame has none; {remedy}")]
+    Missing {
+        /// What is missing.
+        what: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The observation is there but cannot be used.
+    #[error("stage {stage} refused the observation: {source}")]
+    Observation {
+        /// Where.
+        stage: Stage,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Generation ended before the chunk was whole.
+    #[error("generation ended after {} of {expected} action tokens (end token {eos_id}); the policy has no whole chunk for this observation: \
+             hold, and look at the picture and the instruction it was given", token_ids.len().saturating_sub(1))]
+    EarlyEnd {
+        /// Everything that was generated, the end token included.
+        token_ids: Vec<u32>,
+        /// Tokens of a whole chunk.
+        expected: usize,
+        /// The end token.
+        eos_id: u32,
+    },
+    /// A token of the wrong kind.
+    #[error("token {position} is id {found}, expected {expected}; the policy left its action slots: hold, and check that bundle and instruction belong together")]
+    WrongKind {
+        /// Everything that was generated up to it.
+        token_ids: Vec<u32>,
+        /// Index in the chunk.
+        position: usize,
+        /// The id.
+        found: u32,
+        /// The kind of token that belongs there.
+        expected: String,
+    },
+    /// ONNX Runtime failed.
+    #[error("stage {stage} failed in ONNX Runtime: {message}")]
+    Execution {
+        /// Where.
+        stage: Stage,
+        /// What the library said.
+        message: String,
+    },
+    /// Not finite where it must be.
+    #[error("stage {stage} made {what} that is not finite; the bundle or the input is damaged: run `egogrid check` on the bundle")]
+    NotFinite {
+        /// Where.
+        stage: Stage,
+        /// Of what.
+        what: &'static str,
+    },
+}
+
+impl PolicyError {
+    /// A short stable name for machine-readable output.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Missing { .. } => "missing",
+            Self::Observation { .. } => "observation",
+            Self::EarlyEnd { .. } => "early_end",
+            Self::WrongKind { .. } => "wrong_kind",
+            Self::Execution { .. } => "execution",
+            Self::NotFinite { .. } => "not_finite",
+        }
+    }
+
+    /// The ids generated so far, where generation had begun.
+    pub fn token_ids(&self) -> &[u32] {
+        match self {
+            Self::EarlyEnd { token_ids, .. } | Self::WrongKind { token_ids, .. } => token_ids,
+            _ => &[],
+        }
+    }
+}
+
+/// A policy family, loaded and warm. One caller at a time: `&mut self` is the lock.
+pub trait Policy: Send {
+    /// Cameras, image size, chunk length and rate it was trained with; fixed for its lifetime.
+    fn spec(&self) -> &PolicySpec;
+    /// One forward pass. Actions come back in physical units; lateness is the scheduler's business.
+    ///
+    /// # Errors
+    /// Every reason not to have a chunk; none of them leaves the policy unusable.
+    fn infer(&mut self, observation: &Observation) -> Result<ActionChunk, PolicyError>;
+    /// Forget the episode: caches, ensembling history, previous gripper command.
+    fn reset(&mut self);
+}
