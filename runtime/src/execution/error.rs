@@ -1,0 +1,119 @@
+//! Everything that can go wrong between a configuration and a finished run of a graph.
+
+use super::options::Provider;
+use super::tensor::Element;
+use std::path::PathBuf;
+
+/// Why a graph cannot be loaded or run.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecutionError {
+    /// No such file.
+    #[error("there is no ONNX Runtime library at {}; run ./launch/demo or ./launch/test once, which fetch it, \
+             or give the path of libonnxruntime.so (version 1.{} or newer)", library.display(), ort::MINOR_VERSION)]
+    LibraryMissing {
+        /// Where it was looked for.
+        library: PathBuf,
+    },
+    /// A file that is not a usable library.
+    #[error("{} cannot be used as ONNX Runtime: {detail}; expected libonnxruntime.so, version 1.{} or newer, for this machine: \
+             run ./launch/demo or ./launch/test once, which fetch it", library.display(), ort::MINOR_VERSION)]
+    LibraryRefused {
+        /// The file.
+        library: PathBuf,
+        /// What was found.
+        detail: String,
+    },
+    /// A second library in one process.
+    #[error("this process already runs ONNX Runtime from {}, and cannot load {} as well; use one path everywhere", loaded.display(), asked.display())]
+    OtherLibrary {
+        /// The first one.
+        loaded: PathBuf,
+        /// The second one.
+        asked: PathBuf,
+    },
+    /// The provider that was asked for is not there.
+    #[error("execution provider {provider} cannot start: {detail}; {}", provider.remedy())]
+    Provider {
+        /// As asked for.
+        provider: Provider,
+        /// What ONNX Runtime said.
+        detail: String,
+    },
+    /// An option outside its bounds.
+    #[error("{option} is {found}, expected {expected}; correct it in the configuration")]
+    Option {
+        /// Its name.
+        option: &'static str,
+        /// What was found.
+        found: String,
+        /// What is accepted.
+        expected: String,
+    },
+    /// A graph that ONNX Runtime does not take.
+    #[error("{} cannot be loaded: {detail}; export the bundle again with this release's exporter", file.display())]
+    Load {
+        /// The graph.
+        file: PathBuf,
+        /// What ONNX Runtime said.
+        detail: String,
+    },
+    /// A name that the graph does not have, or that was not allocated.
+    #[error("graph {graph} has no {what} {name:?}, only {known:?}; export the bundle again with this release's exporter")]
+    NoSuchTensor {
+        /// Which graph.
+        graph: String,
+        /// `input`, `output`, `allocated input` or `allocated output`.
+        what: &'static str,
+        /// The name asked for.
+        name: String,
+        /// Names there are.
+        known: Vec<String>,
+    },
+    /// A tensor of another type or shape than the graph's.
+    #[error("tensor {name:?} of graph {graph} is {found}, expected {expected}; export the bundle again with this release's exporter")]
+    TensorKind {
+        /// Which graph.
+        graph: String,
+        /// Which tensor.
+        name: String,
+        /// What was found.
+        found: String,
+        /// What the graph wants.
+        expected: String,
+    },
+    /// An element type that is not handled here.
+    #[error("graph {graph} has {name:?} of type {found}, expected one of {:?}; export the bundle again", Element::NAMES)]
+    ElementType {
+        /// Which graph.
+        graph: String,
+        /// Which tensor.
+        name: String,
+        /// What was found.
+        found: String,
+    },
+    /// Memory, binding or another call that only fails when something is badly wrong.
+    #[error("ONNX Runtime refused to {action} for graph {graph}: {detail}; free memory, or run `egogrid doctor`")]
+    Call {
+        /// Which graph.
+        graph: String,
+        /// What was tried.
+        action: &'static str,
+        /// What ONNX Runtime said.
+        detail: String,
+    },
+    /// The run itself.
+    #[error("graph {graph} failed while running: {detail}; run `egogrid check` on the bundle")]
+    Run {
+        /// Which graph.
+        graph: String,
+        /// What ONNX Runtime said.
+        detail: String,
+    },
+}
+
+impl ExecutionError {
+    /// Whether something is missing on this machine (exit code 4), and not wrong in the configuration or the bundle.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::LibraryMissing { .. } | Self::LibraryRefused { .. } | Self::Provider { .. })
+    }
+}
