@@ -1,0 +1,70 @@
+"""`python -m egogrid_export CHECKPOINT_DIR BUNDLE_DIR`: arguments in, exit code out; progress and errors go to stderr.
+
+Exit codes: 0 fine, 2 wrong use or checkpoint, 3 a written graph differs from the reference, 4 something is missing, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from egogrid_export.bundle import bundle_directory
+from egogrid_export.checkpoint import Checkpoint
+from egogrid_export.errors import CheckpointError, ExportError
+from egogrid_export.options import DEPTH_SOURCES, PRECISIONS, Options
+from egogrid_export.progress import Progress, peak_memory_mb
+from egogrid_export.spatialvla.export import export as export_spatialvla
+
+# `model_type` of config.json to the family's exporter.
+FAMILIES = {"spatialvla": export_spatialvla}
+INTERRUPTED = 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parse(arguments)
+    progress = Progress(options.quiet)
+    started = time.monotonic()
+    try:
+        checkpoint = Checkpoint(options.checkpoint)
+        family = checkpoint.json("config.json").get("model_type")
+        if family not in FAMILIES:
+            raise CheckpointError(f"config.json model_type is {family!r}", " | ".join(FAMILIES), "export another checkpoint")
+        with bundle_directory(options.bundle, options.replace) as work:
+            FAMILIES[family](checkpoint, work, options, progress)
+    except ExportError as error:
+        print(f"egogrid_export: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("egogrid_export: interrupted, nothing was written", file=sys.stderr)
+        return INTERRUPTED
+    progress.line(f"wrote {options.bundle} in {time.monotonic() - started:.1f} s, peak memory {peak_memory_mb():.0f} MB")
+    return 0
+
+
+def _parse(arguments: list[str] | None) -> Options:
+    parser = argparse.ArgumentParser(
+        prog="python -m egogrid_export",
+        description="An official-format VLA checkpoint (released or fine-tuned) to a bundle for the Egogrid runtime.",
+        epilog="example: python -m egogrid_export checkpoints/spatialvla-4b-224-pt bundles/spatialvla --precision fp32",
+    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT_DIR", type=Path, help="config.json, *.safetensors, tokenizer.json, …")
+    parser.add_argument("bundle", metavar="BUNDLE_DIR", type=Path, help="where the bundle is to lie; must not exist yet")
+    parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0], help="of the weights (default: %(default)s)")
+    parser.add_argument("--depth", choices=DEPTH_SOURCES, default=DEPTH_SOURCES[0], help="where depth comes from (default: %(default)s)")
+    parser.add_argument("--cases", metavar="DIR", type=Path, help="own golden cases, NAME.json each, instead of two synthetic ones")
+    parser.add_argument("--replace", action="store_true", help="replace a bundle that lies at BUNDLE_DIR")
+    parser.add_argument("--skip-check", action="store_true", help="do not run the written graphs (needs no onnxruntime)")
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
+    given = parser.parse_args(arguments)
+    return Options(
+        checkpoint=given.checkpoint,
+        bundle=given.bundle,
+        precision=given.precision,
+        depth=given.depth,
+        cases=given.cases,
+        replace=given.replace,
+        check=not given.skip_check,
+        quiet=given.quiet,
+    )

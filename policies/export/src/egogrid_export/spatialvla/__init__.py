@@ -1,0 +1,1 @@
+"""Family `spatialvla`: SigLIP + Ego3D position encoding + Gemma2, actions as three tokens per step."""

@@ -1,0 +1,133 @@
+"""One SpatialVLA checkpoint to the files of a bundle: the steps in order.
+
+From: a checkpoint directory in the released file format. To: everything of `policies/BUNDLE.md` in the working directory.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import save
+
+from egogrid_export import __version__
+from egogrid_export.bundle import write_json, write_manifest
+from egogrid_export.checkpoint import Checkpoint
+from egogrid_export.errors import CheckpointError
+from egogrid_export.graph import GraphBuilder, WeightsFile
+from egogrid_export.options import Options
+from egogrid_export.progress import Progress
+from egogrid_export.spatialvla.cases import load_cases, synthetic_cases
+from egogrid_export.spatialvla.config import ModelConfig, read_config
+from egogrid_export.spatialvla.golden import TEXT_TOKENS_MAX, golden_tensors
+from egogrid_export.spatialvla.graphs import CacheShape, build_decode, build_prefill, build_vision
+from egogrid_export.spatialvla.pack import check_shapes, head_dim_padded, pack
+from egogrid_export.spatialvla.processor import TOKENS_PER_STEP, ProcessorConfig, read_processor, read_tokenizer
+from egogrid_export.spatialvla.readme import readme_text
+from egogrid_export.spatialvla.reference import Reference
+from egogrid_export.spatialvla.selfcheck import SelfCheck
+
+
+def export(checkpoint: Checkpoint, work: Path, options: Options, progress: Progress) -> None:
+    """Reads and checks all of the configuration before any weight, then packs, builds, computes the golden cases and compares."""
+    config = read_config(checkpoint)
+    processor = read_processor(checkpoint, config)
+    tokenizer = read_tokenizer(checkpoint, config, processor.grid)
+    check_shapes(checkpoint, config)
+    cases = load_cases(options.cases, config, processor) if options.cases else synthetic_cases(config, processor)
+    cache = _cache_shape(config, processor)
+
+    with WeightsFile(work) as weights:
+        pack(checkpoint, config, weights, cache.capacity, progress)
+    graphs = [build_vision(config, weights), build_prefill(config, weights, cache), build_decode(config, weights, cache)]
+    for graph in graphs:
+        graph.save(work / f"{graph.name}.onnx")
+
+    check = SelfCheck(work, config.text.layers) if options.check else None
+    reference, golden = Reference(checkpoint, config), {}
+    for number, case in enumerate(progress.over(cases, "golden cases")):
+        tensors = golden_tensors(case, config, processor, tokenizer, reference)
+        if check is not None:
+            check.run(tensors)
+        golden |= {f"case{number}.{name}": tensor for name, tensor in tensors.items()}
+    (work / "golden.safetensors").write_bytes(save(golden))
+    if check is not None:
+        worst = ", ".join(f"{stage} {difference:.0e}" for stage, difference in check.worst.items() if stage != "step0_logits")
+        progress.line(f"graphs agree with the reference on {len(cases)} cases; largest relative differences: {worst}")
+    bos = tokenizer.id_to_token(config.bos_id)
+    tables = _tables(checkpoint, config, processor, cache, bos, options.depth)
+    _write_tables(checkpoint, work, options, processor, graphs, tables)
+
+
+def _cache_shape(config: ModelConfig, processor: ProcessorConfig) -> CacheShape:
+    text = config.text
+    capacity = config.vision.patches + TEXT_TOKENS_MAX + TOKENS_PER_STEP * processor.chunk_length
+    if capacity > text.sliding_window:
+        raise CheckpointError(
+            f"config.json text_config sliding_window is {text.sliding_window}",
+            f"at least {capacity}, the longest sequence",
+            "windows that cut the prompt are not supported",
+        )
+    return CacheShape(text.layers, text.kv_heads, head_dim_padded(text.head_dim), capacity)
+
+
+def _write_tables(
+    checkpoint: Checkpoint,
+    work: Path,
+    options: Options,
+    processor: ProcessorConfig,
+    graphs: list[GraphBuilder],
+    tables: dict[str, dict[str, Any]],
+) -> None:
+    shutil.copyfile(checkpoint.directory / "tokenizer.json", work / "tokenizer.json")
+    write_json(work / "grid.json", processor.grid.to_json())
+    write_json(work / "statistics.json", processor.statistics)
+    write_json(work / "intrinsics.json", processor.intrinsics)
+    (work / "README.md").write_text(readme_text(tables, options.precision, list(processor.statistics)), encoding="utf-8")
+    write_manifest(work, {"family": "spatialvla", "precision": options.precision}, tables, graphs)
+
+
+def _tables(
+    checkpoint: Checkpoint, config: ModelConfig, processor: ProcessorConfig, cache: CacheShape, prefix: str, depth: str
+) -> dict[str, dict[str, Any]]:
+    vision, ego3d, grid = config.vision, config.ego3d, processor.grid
+    chunk = {"length": processor.chunk_length, "steps_executed": config.steps_executed or 1}
+    if config.control_hz is not None:
+        chunk["control_hz"] = config.control_hz
+    size = vision.image_size_px
+    return {
+        "origin": {
+            "checkpoint": checkpoint.directory.resolve().name,
+            "exporter": f"egogrid_export {__version__}",
+            "weights_sha256": checkpoint.sha256(),
+        },
+        "image": {"width_px": size, "height_px": size, "resample": "pillow_bicubic", "rescale": config.rescale},
+        "depth": {"sources": [depth]},
+        "ego3d": {
+            "patch_rows": vision.grid,
+            "patch_cols": vision.grid,
+            "samples_per_patch_side": ego3d.samples_per_patch_side,
+            "frequency_count": ego3d.frequency_count,
+            "frame": ego3d.frame,
+            "center_m": ego3d.center_m,
+            "scale_m": ego3d.scale_m,
+        },
+        "prompt": {
+            "image_tokens": vision.patches,
+            "prefix": prefix,
+            "suffix": "\n",
+            "bos_id": config.bos_id,
+            "eos_id": config.eos_id,
+            "text_tokens_max": TEXT_TOKENS_MAX,
+        },
+        "tokens": {
+            "vocabulary_size": config.text.vocabulary,
+            "action_begin_id": config.action_begin_id,
+            "translation_cells": grid.cells("translation"),
+            "rotation_cells": grid.cells("rotation"),
+            "gripper_cells": 2,
+        },
+        "chunk": chunk,
+        "cache": {"layers": cache.layers, "kv_heads": cache.kv_heads, "head_dim": cache.head_dim, "capacity": cache.capacity},
+    }

@@ -1,0 +1,218 @@
+"""What `processor_config.json` and `tokenizer.json` say: action grid, statistics, intrinsics, chunk length, token table.
+
+Source: the official processor and action tokenizer. A missing `bin_policy` means uniform edges, as there.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from egogrid_export.checkpoint import Checkpoint
+from egogrid_export.errors import CheckpointError, MissingError
+from egogrid_export.fields import Fields
+from egogrid_export.spatialvla.config import ModelConfig
+
+ACTION_DIMS = 7
+GRIPPER_CELLS = 2
+TOKENS_PER_STEP = 3
+CHUNK_STEPS_MAX = 64
+ACTION_TOKEN = "<ACTION{:05d}>"
+# Axis order of the cell number, slowest first, with the range that official uniform edges cover.
+AXES = {
+    "translation": {"theta": (0.0, math.pi), "phi": (-math.pi, math.pi), "r": (0.0, math.sqrt(3))},
+    "rotation": {"roll": (-1.0, 1.0), "pitch": (-1.0, 1.0), "yaw": (-1.0, 1.0)},
+}
+# How grid.json calls the axes.
+GRID_NAMES = {"theta": "theta_rad", "phi": "phi_rad"}
+
+
+@dataclass(frozen=True)
+class ActionGrid:
+    """`edges[part][axis]` float64, ascending; `cell_points` normalized translation of each cell, or None."""
+
+    edges: dict[str, dict[str, list[float]]]
+    cell_points: list[list[float]] | None
+
+    def cells(self, part: str) -> int:
+        return math.prod(len(edges) - 1 for edges in self.edges[part].values())
+
+    @property
+    def tokens(self) -> int:
+        return self.cells("translation") + self.cells("rotation") + GRIPPER_CELLS
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of grid.json."""
+        value: dict[str, Any] = {
+            part: {GRID_NAMES.get(axis, axis): edges for axis, edges in axes.items()} for part, axes in self.edges.items()
+        }
+        if self.cell_points is not None:
+            value["cell_points"] = {"translation": self.cell_points}
+        return value
+
+
+@dataclass(frozen=True)
+class ProcessorConfig:
+    grid: ActionGrid
+    chunk_length: int
+    statistics: dict[str, Any]
+    intrinsics: dict[str, Any]
+
+
+def read_processor(checkpoint: Checkpoint, model: ModelConfig) -> ProcessorConfig:
+    top = Fields(checkpoint.json("processor_config.json"), "processor_config.json")
+    if top.integer("num_obs_steps", 1) != 1:
+        top.refuse("num_obs_steps", "1", "the official code runs with one picture only")
+    grid = _grid(top)
+    if model.spatial_tokens != grid.tokens and model.use_spatial_tokens:
+        raise CheckpointError(
+            f"config.json spatial_token_num is {model.spatial_tokens}",
+            f"{grid.tokens}, the cells of the action grid",
+            "use config.json and processor_config.json of one checkpoint",
+        )
+    if model.action_begin_id + grid.tokens > model.text.vocabulary:
+        raise CheckpointError(
+            f"action tokens {model.action_begin_id}..{model.action_begin_id + grid.tokens}",
+            f"ids below the vocabulary size {model.text.vocabulary}",
+            "use config.json and processor_config.json of one checkpoint",
+        )
+    chunk_length = top.integer("action_chunk_size", 1, high=CHUNK_STEPS_MAX)
+    if model.steps_executed is not None and model.steps_executed > chunk_length:
+        raise CheckpointError(
+            f"config.json egogrid steps_executed is {model.steps_executed}",
+            f"1..={chunk_length}, the chunk length",
+            "correct it",
+        )
+    return ProcessorConfig(grid, chunk_length, _statistics(top), _intrinsics(top))
+
+
+def _grid(top: Fields) -> ActionGrid:
+    action = top.child("action_config")
+    if not action.boolean("use_spherical"):
+        action.refuse("use_spherical", "true", "Cartesian translation grids are not supported")
+    bins = action.child("num_bins")
+    if bins.integer("gripper") != GRIPPER_CELLS:
+        bins.refuse("gripper", "2 (closed, open)", "other grippers are not supported")
+    policy = top.child("bin_policy") if top.values.get("bin_policy") else None
+    edges = {
+        part: {axis: _edges(bins.child(part), policy.child(part) if policy else None, axis, ends) for axis, ends in axes.items()}
+        for part, axes in AXES.items()
+    }
+    grid = ActionGrid(edges, _cell_points(top, edges))
+    if bins.has("total") and bins.integer("total") != grid.tokens:
+        bins.refuse("total", f"{grid.tokens}, the sum of the cells", "repair processor_config.json")
+    return grid
+
+
+def _edges(bins: Fields, policy: Fields | None, axis: str, ends: tuple[float, float]) -> list[float]:
+    name = f"{axis}_bins"
+    count = bins.integer(name, high=1 << 16)
+    if policy is None:
+        return [float(edge) for edge in np.linspace(*ends, count + 1)]
+    edges = policy.vector(name, count + 1)
+    for index, (low, high) in enumerate(pairwise(edges)):
+        if not low < high:
+            raise CheckpointError(
+                f"{policy.where} {name} goes from {low} to {high} at index {index}",
+                "ascending edges without equal neighbours",
+                "fit the grid again",
+            )
+    return edges
+
+
+def _cell_points(top: Fields, edges: dict[str, dict[str, list[float]]]) -> list[list[float]] | None:
+    extension = Fields(top.values.get("egogrid", {}), "processor_config.json egogrid")
+    extension.only({"cell_points"})
+    if not extension.has("cell_points"):
+        return None
+    parts = extension.child("cell_points")
+    parts.only({"translation"})
+    cells = ActionGrid(edges, None).cells("translation")
+    points = parts.values.get("translation")
+    if not isinstance(points, list) or len(points) != cells:
+        parts.refuse("translation", f"{cells} points, one per cell", "write the points again for this grid")
+    rows = Fields({str(cell): point for cell, point in enumerate(points)}, f"{parts.where} translation")
+    checked = [rows.vector(str(cell), 3) for cell in range(cells)]
+    for cell, point in enumerate(checked):
+        if max(map(abs, point)) > 1:
+            rows.refuse(str(cell), "normalized values in -1..=1", "write the points again for this grid")
+    return checked
+
+
+def _statistics(top: Fields) -> dict[str, Any]:
+    statistics = top.child("statistics")
+    if not statistics.values:
+        top.refuse("statistics", "at least one dataset", "use the processor_config.json that was saved after training")
+    for key in statistics.values:
+        action = statistics.child(key).child("action")
+        low, high = action.vector("q01", ACTION_DIMS), action.vector("q99", ACTION_DIMS)
+        for dim in range(ACTION_DIMS):
+            if high[dim] < low[dim]:
+                raise CheckpointError(
+                    f"{action.where} q99[{dim}] = {high[dim]} is below q01[{dim}] = {low[dim]}",
+                    "q01 <= q99",
+                    "compute the statistics again",
+                )
+        mask = action.values.get("mask", [True] * ACTION_DIMS)
+        if not (isinstance(mask, list) and len(mask) == ACTION_DIMS and all(isinstance(flag, bool) for flag in mask)):
+            action.refuse("mask", f"{ACTION_DIMS} booleans", "compute the statistics again")
+    return statistics.values
+
+
+def _intrinsics(top: Fields) -> dict[str, Any]:
+    intrinsics = top.child("intrinsic_config")
+    for key in intrinsics.values:
+        entry = intrinsics.child(key)
+        entry.integer("width")
+        entry.integer("height")
+        rows = entry.values.get("intrinsic")
+        if not isinstance(rows, list) or len(rows) != 3:
+            entry.refuse("intrinsic", "3 rows of 3 numbers", "repair processor_config.json")
+        matrix = Fields({str(row): values for row, values in enumerate(rows)}, f"{entry.where} intrinsic")
+        first, second, third = (matrix.vector(str(row), 3) for row in range(3))
+        if not (first[0] > 0 and second[1] > 0 and second[0] == 0 and third == [0, 0, 1]):
+            entry.refuse("intrinsic", "[[fx, skew, cx], [0, fy, cy], [0, 0, 1]] with fx, fy > 0", "calibrate again")
+    return intrinsics.values
+
+
+def read_tokenizer(checkpoint: Checkpoint, model: ModelConfig, grid: ActionGrid) -> Tokenizer:
+    """The tokenizer, once its ids agree with the grid and the configuration."""
+    path = checkpoint.directory / "tokenizer.json"
+    if not path.is_file():
+        raise MissingError("no file tokenizer.json", "it in the checkpoint directory", "copy the whole checkpoint")
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises its errors as plain Exception
+        raise CheckpointError(f"tokenizer.json cannot be read ({error})", "a tokenizers file", "copy it again") from None
+    expected = {ACTION_TOKEN.format(cell): model.action_begin_id + cell for cell in range(grid.tokens)}
+    expected["<image>"] = model.image_token_id
+    for token, token_id in expected.items():
+        if tokenizer.token_to_id(token) != token_id:
+            raise CheckpointError(
+                f"tokenizer.json gives {token} the id {tokenizer.token_to_id(token)}",
+                f"{token_id}, from config.json and the action grid",
+                "use files of one checkpoint",
+            )
+    for name, token_id in (("bos_token_id", model.bos_id), ("eos_token_id", model.eos_id)):
+        if tokenizer.id_to_token(token_id) is None or not 0 <= token_id < model.text.vocabulary:
+            raise CheckpointError(f"{name} is {token_id}", "an id that tokenizer.json has", "use files of one checkpoint")
+    return tokenizer
+
+
+def prompt_ids(tokenizer: Tokenizer, model: ModelConfig, instruction: str) -> np.ndarray:
+    """`<bos>` instruction `\\n`, the text part of the prompt: i64 `[text_tokens]`. Image and action tokens in it are refused."""
+    bos = tokenizer.id_to_token(model.bos_id)
+    ids = tokenizer.encode(f"{bos}{instruction}\n", add_special_tokens=False).ids
+    for token_id in ids[1:]:
+        if token_id in (model.bos_id, model.eos_id, model.image_token_id) or token_id >= model.action_begin_id:
+            raise CheckpointError(
+                f"the instruction {instruction!r} holds the special token {tokenizer.id_to_token(token_id)}",
+                "plain text",
+                "write it without special tokens",
+            )
+    return np.array(ids, dtype=np.int64)
