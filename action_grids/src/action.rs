@@ -26,8 +26,10 @@ pub enum ActionError {
         value: f64,
     },
     /// A gripper value on another scale than 0 (closed) to 1 (open).
-    #[error("gripper is {value}, expected 0 (closed) to 1 (open); rescale it where it enters the program, \
-             or check the statistics' mask for dimension 6")]
+    #[error(
+        "gripper is {value}, expected 0 (closed) to 1 (open); rescale it where it enters the program, \
+             or check the statistics' mask for dimension 6"
+    )]
     Gripper {
         /// What was found.
         value: f64,
@@ -127,6 +129,15 @@ impl Action {
             return Err(ActionError::Gripper { value: gripper });
         }
         Ok(action)
+    }
+
+    /// No motion, gripper open: what a robot is told before anything is known.
+    pub const STANDSTILL_OPEN: Self = Self { translation_m: [0.0; 3], rotation_rad: [0.0; 3], gripper: 1.0 };
+
+    /// No motion, the same gripper.
+    #[must_use]
+    pub fn standing_still(self) -> Self {
+        Self { gripper: self.gripper, ..Self::STANDSTILL_OPEN }
     }
 
     /// Delta of the end effector, metres, `[x, y, z]` in the data set's action frame.

@@ -26,7 +26,9 @@ pub enum EdgesError {
         value: f64,
     },
     /// An edge below the one before it.
-    #[error("edge {index} is {value}, below the edge before it ({before}); edges are sorted upwards, export the grid again")]
+    #[error(
+        "edge {index} is {value}, below the edge before it ({before}); edges are sorted upwards, export the grid again"
+    )]
     Unsorted {
         /// Position in the list.
         index: usize,
@@ -36,8 +38,10 @@ pub enum EdgesError {
         before: f64,
     },
     /// All edges are one value.
-    #[error("all edges are {value}, so every value is the same cell; fit again with a larger min_sigma \
-             or a mean inside the axis")]
+    #[error(
+        "all edges are {value}, so every value is the same cell; fit again with a larger min_sigma \
+             or a mean inside the axis"
+    )]
     NoWidth {
         /// That value.
         value: f64,

@@ -17,6 +17,7 @@ pub mod axis;
 pub mod fit;
 pub mod gaussian;
 pub mod grid;
+pub mod quantization;
 pub mod spherical;
 pub mod stats;
 pub mod token_table;

@@ -16,8 +16,10 @@ pub const RANGE_EPSILON: f64 = 1e-8;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum StatsError {
     /// No such key.
-    #[error("this bundle has no statistics for {wanted:?}, only {known:?}; \
-             set `stats` in the embodiment file to one of those")]
+    #[error(
+        "this bundle has no statistics for {wanted:?}, only {known:?}; \
+             set `stats` in the embodiment file to one of those"
+    )]
     UnknownDataset {
         /// The key asked for.
         wanted: String,
@@ -25,7 +27,9 @@ pub enum StatsError {
         known: Vec<String>,
     },
     /// Not seven numbers.
-    #[error("statistics field `{field}` has {found} values, expected {ACTION_DIMS}; this family moves one arm with one gripper")]
+    #[error(
+        "statistics field `{field}` has {found} values, expected {ACTION_DIMS}; this family moves one arm with one gripper"
+    )]
     Length {
         /// `q01`, `q99`, `mask`, `min` or `max`.
         field: &'static str,
@@ -43,8 +47,10 @@ pub enum StatsError {
         value: f64,
     },
     /// The upper quantile is below the lower one.
-    #[error("statistics of {dim} have q99 {q99} below q01 {q01}, which would turn the axis around; \
-             compute the statistics again")]
+    #[error(
+        "statistics of {dim} have q99 {q99} below q01 {q01}, which would turn the axis around; \
+             compute the statistics again"
+    )]
     Unsorted {
         /// Which dimension.
         dim: &'static str,
@@ -54,12 +60,12 @@ pub enum StatsError {
         q99: f64,
     },
     /// One of the above, with the key of its data set.
-    #[error("statistics {key:?}")]
+    #[error("statistics {key:?}: {cause}")]
     InDataset {
         /// The key.
         key: String,
         /// What is wrong with it.
-        source: Box<StatsError>,
+        cause: Box<StatsError>,
     },
 }
 
@@ -137,10 +143,8 @@ impl NormStats {
     /// outside `[-1, 1]` stays outside the quantiles. Refuses a result that is no gripper opening or not finite.
     pub fn unnormalize(&self, normalized: &NormalizedAction) -> Result<Action, ActionError> {
         let mut values = *normalized.values();
-        for dim in 0..ACTION_DIMS {
-            if self.mask[dim] {
-                values[dim] = 0.5 * (values[dim] + 1.0) * (self.q99[dim] - self.q01[dim]) + self.q01[dim];
-            }
+        for (dim, value) in values.iter_mut().enumerate().filter(|(dim, _)| self.mask[*dim]) {
+            *value = 0.5 * (*value + 1.0) * (self.q99[dim] - self.q01[dim]) + self.q01[dim];
         }
         Action::try_from(values)
     }
@@ -149,12 +153,12 @@ impl NormStats {
     /// dimension is constant. Lossy on purpose, therefore not the inverse of [`Self::unnormalize`] beyond the quantiles.
     pub fn normalize_clipped(&self, action: &Action) -> Result<NormalizedAction, ActionError> {
         let mut values = action.values();
-        for dim in 0..ACTION_DIMS {
+        for (dim, value) in values.iter_mut().enumerate() {
             let range = self.q99[dim] - self.q01[dim] + RANGE_EPSILON;
             if self.constant[dim] {
-                values[dim] = 0.0;
+                *value = 0.0;
             } else if self.mask[dim] {
-                values[dim] = (2.0 * (values[dim] - self.q01[dim]) / range - 1.0).clamp(-1.0, 1.0);
+                *value = (2.0 * (*value - self.q01[dim]) / range - 1.0).clamp(-1.0, 1.0);
             }
         }
         NormalizedAction::new(values)
@@ -209,7 +213,7 @@ impl TryFrom<BTreeMap<String, DatasetStatsFile>> for StatisticsTable {
     fn try_from(files: BTreeMap<String, DatasetStatsFile>) -> Result<Self, StatsError> {
         let checked = |(key, file): (String, DatasetStatsFile)| match NormStats::try_from(&file.action) {
             Ok(stats) => Ok((key, stats)),
-            Err(source) => Err(StatsError::InDataset { key, source: Box::new(source) }),
+            Err(cause) => Err(StatsError::InDataset { key, cause: Box::new(cause) }),
         };
         files.into_iter().map(checked).collect::<Result<_, _>>().map(|datasets| Self { datasets })
     }

@@ -141,10 +141,9 @@ impl TokenTable {
             if block.contains(&end_id) {
                 return Err(TokenError::EndInBlock { end_id, kind });
             }
-            for earlier in 0..index {
-                if blocks[earlier].start < block.end && block.start < blocks[earlier].end {
-                    return Err(TokenError::Overlap { first: TokenKind::SLOTS[earlier], second: kind });
-                }
+            let overlaps = |other: &Range<u32>| other.start < block.end && block.start < other.end;
+            if let Some(earlier) = blocks[..index].iter().position(overlaps) {
+                return Err(TokenError::Overlap { first: TokenKind::SLOTS[earlier], second: kind });
             }
         }
         Ok(Self { blocks, end_id })

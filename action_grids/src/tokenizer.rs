@@ -22,8 +22,10 @@ pub const GRIPPER_OPEN_MIN: f64 = 0.5;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum TokenizerError {
     /// The table has another number of tokens than the grid has cells.
-    #[error("the token table has {tokens} {kind} tokens, its grid has {cells} cells; \
-             table and grid come from different checkpoints, export again")]
+    #[error(
+        "the token table has {tokens} {kind} tokens, its grid has {cells} cells; \
+             table and grid come from different checkpoints, export again"
+    )]
     CellCount {
         /// Which block.
         kind: TokenKind,
@@ -33,8 +35,10 @@ pub enum TokenizerError {
         cells: u32,
     },
     /// Another number of decode points than cells.
-    #[error("there are {found} {kind} decode points, expected one for each of {expected} cells; \
-             compute them again for this grid")]
+    #[error(
+        "there are {found} {kind} decode points, expected one for each of {expected} cells; \
+             compute them again for this grid"
+    )]
     PointCount {
         /// Which block.
         kind: TokenKind,
@@ -44,8 +48,10 @@ pub enum TokenizerError {
         expected: u32,
     },
     /// A decode point outside the normalized cube, or NaN.
-    #[error("decode point of {kind} cell {cell} is {point:?}, expected numbers in [-1, 1]; \
-             compute them again on normalized actions")]
+    #[error(
+        "decode point of {kind} cell {cell} is {point:?}, expected numbers in [-1, 1]; \
+             compute them again on normalized actions"
+    )]
     Point {
         /// Which block.
         kind: TokenKind,
@@ -87,7 +93,9 @@ pub enum DecodeError {
         expected: usize,
     },
     /// More follows the chunk than its end token.
-    #[error("token {token} at index {index} follows a full chunk of {expected} tokens, expected the end; hold this chunk")]
+    #[error(
+        "token {token} at index {index} follows a full chunk of {expected} tokens, expected the end; hold this chunk"
+    )]
     ChunkTooLong {
         /// First id too many.
         token: u32,
@@ -263,20 +271,23 @@ impl ActionTokenizer {
     }
 
     fn translation_point(&self, cell: u32) -> Result<[f64; 3], GridError> {
-        let center = self.translation.center(cell)?;
         match &self.translation_decode {
-            CellDecode::Midpoint => Ok(spherical::to_cartesian(center).map(|value| value.clamp(-1.0, 1.0))),
+            CellDecode::Midpoint => translation_midpoint(&self.translation, cell),
             CellDecode::Points(points) => Ok(points[cell as usize]),
         }
     }
 
     fn rotation_point(&self, cell: u32) -> Result<[f64; 3], GridError> {
-        let center = self.rotation.center(cell)?;
         match &self.rotation_decode {
-            CellDecode::Midpoint => Ok(center),
+            CellDecode::Midpoint => self.rotation.center(cell),
             CellDecode::Points(points) => Ok(points[cell as usize]),
         }
     }
+}
+
+/// Midpoint of a translation cell in x, y, z, inside the cube.
+pub(crate) fn translation_midpoint(grid: &ActionGrid, cell: u32) -> Result<[f64; 3], GridError> {
+    Ok(spherical::to_cartesian(grid.center(cell)?).map(|value| value.clamp(-1.0, 1.0)))
 }
 
 fn check_points(kind: TokenKind, decode: &CellDecode, grid: &ActionGrid) -> Result<(), TokenizerError> {
