@@ -88,14 +88,14 @@ class Checkpoint:
         """The whole tensor as float32."""
         self.shape(name)
         with self._open(self._file_of[name]) as file:
-            return file.get_tensor(name).astype(np.float32)
+            return _finite(name, file.get_tensor(name))
 
     def rows(self, name: str, rows: np.ndarray) -> np.ndarray:
         """Some rows of a matrix as float32, without reading the others."""
         self.shape(name)
         with self._open(self._file_of[name]) as file:
             matrix = file.get_slice(name)
-            return np.stack([matrix[int(row)] for row in rows]).astype(np.float32)
+            return _finite(name, np.stack([matrix[int(row)] for row in rows]))
 
     def row_chunks(self, name: str) -> Iterator[tuple[int, np.ndarray]]:
         """`(first row, rows as float32)` over a matrix, in pieces of bounded size."""
@@ -103,7 +103,8 @@ class Checkpoint:
         step = max(1, CHUNK_BYTES_MAX // (4 * int(np.prod(rest, dtype=np.int64))))
         for first in range(0, row_count, step):
             with self._open(self._file_of[name]) as file:
-                yield first, file.get_slice(name)[first : min(first + step, row_count)].astype(np.float32)
+                rows = file.get_slice(name)[first : min(first + step, row_count)]
+            yield first, _finite(name, rows)
 
     def sha256(self) -> dict[str, str]:
         """Digest of every weight file."""
@@ -151,3 +152,11 @@ class Checkpoint:
                 view = file.get_slice(name)
                 self._dtype_of[name] = view.get_dtype()
                 self._shape_of[name] = tuple(view.get_shape())
+
+
+def _finite(name: str, tensor: np.ndarray) -> np.ndarray:
+    """As a float32 copy of its own."""
+    values = tensor.astype(np.float32)
+    if not np.isfinite(values).all():
+        raise CheckpointError(f"tensor {name} holds NaN or infinity", "finite weights", "use a checkpoint whose training did not diverge")
+    return values

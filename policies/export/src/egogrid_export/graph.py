@@ -81,7 +81,7 @@ class GraphBuilder:
     weights: WeightsFile
     inputs: list[Port] = field(default_factory=list)
     outputs: list[Port] = field(default_factory=list)
-    _nodes: list[onnx.NodeProto] = field(default_factory=list)
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
     _initializers: dict[str, onnx.TensorProto] = field(default_factory=dict)
 
     def input(self, name: str, dtype: str, shape: list[int | str]) -> str:
@@ -95,9 +95,9 @@ class GraphBuilder:
 
     def op(self, kind: str, inputs: list[str], out: str | list[str] | None = None, domain: str = "", **attributes: Any) -> str:
         """Adds a node and returns its first output. `out`: its output names, made up where None."""
-        label = f"{kind.lower()}_{len(self._nodes)}"
+        label = f"{kind.lower()}_{len(self.nodes)}"
         outputs = [label] if out is None else [out] if isinstance(out, str) else out
-        self._nodes.append(helper.make_node(kind, inputs, outputs, name=label, domain=domain, **attributes))
+        self.nodes.append(helper.make_node(kind, inputs, outputs, name=label, domain=domain, **attributes))
         return outputs[0]
 
     def weight(self, name: str) -> str:
@@ -123,7 +123,7 @@ class GraphBuilder:
 
     def save(self, path: Path) -> None:
         graph = helper.make_graph(
-            self._nodes,
+            self.nodes,
             self.name,
             [helper.make_tensor_value_info(port.name, ONNX_TYPES[port.dtype], port.shape) for port in self.inputs],
             [helper.make_tensor_value_info(port.name, ONNX_TYPES[port.dtype], port.shape) for port in self.outputs],

@@ -33,7 +33,7 @@ def normalized_actions(grid: ActionGrid, token_ids: list[int], begin_id: int, st
 def physical_actions(normalized: np.ndarray, statistics: dict[str, Any]) -> np.ndarray:
     """Where the mask says so, -1..1 becomes q01..q99; other dimensions pass unchanged."""
     low, high = np.array(statistics["q01"], dtype=np.float64), np.array(statistics["q99"], dtype=np.float64)
-    mask = np.array(statistics.get("mask", [True] * ACTION_DIMS))
+    mask = np.array(statistics["mask"])
     return np.where(mask, 0.5 * (normalized + 1) * (high - low) + low, normalized)
 
 

@@ -96,15 +96,16 @@ def read_config(checkpoint: Checkpoint) -> ModelConfig:
     top = Fields(checkpoint.json("config.json"), "config.json")
     if top.has("model_type"):
         top.choice("model_type", ("spatialvla",))
-    if not top.boolean("use_vision_zoe", True):
-        top.refuse("use_vision_zoe", "true", "export a model with depth; one without 3-D positions is not supported")
     text = _text(top.child("text_config"))
     vision = _vision(top.child("vision_config"))
     if top.integer("projection_dim", 2048) != text.width:
         top.refuse("projection_dim", f"text_config hidden_size {text.width}", "repair config.json")
     extension = Fields(top.values.get("egogrid", {}), "config.json egogrid")
     extension.only(EXTENSION_KEYS)
-    extension.choice("depth_source", ("sensor", "estimated"), "sensor")
+    depth_source = extension.choice("depth_source", ("sensor", "estimated"), "estimated")
+    # The official code has 3-D positions only together with its depth estimator; ours may have learned them from a sensor.
+    if not top.boolean("use_vision_zoe", True) and depth_source != "sensor":
+        top.refuse("use_vision_zoe", 'true, or egogrid depth_source "sensor"', "a model without 3-D positions is not supported")
     return ModelConfig(
         text=text,
         vision=vision,

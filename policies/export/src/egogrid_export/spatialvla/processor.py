@@ -34,7 +34,7 @@ GRID_NAMES = {"theta": "theta_rad", "phi": "phi_rad"}
 
 @dataclass(frozen=True)
 class ActionGrid:
-    """`edges[part][axis]` float64, ascending; `cell_points` normalized translation of each cell, or None."""
+    """`edges[part][axis]` float64, ascending (neighbours may be equal: an empty cell); `cell_points` normalized translation of each cell, or None."""
 
     edges: dict[str, dict[str, list[float]]]
     cell_points: list[list[float]] | None
@@ -116,11 +116,9 @@ def _edges(bins: Fields, policy: Fields | None, axis: str, ends: tuple[float, fl
         return [float(edge) for edge in np.linspace(*ends, count + 1)]
     edges = policy.vector(name, count + 1)
     for index, (low, high) in enumerate(pairwise(edges)):
-        if not low < high:
+        if low > high or edges[0] == edges[-1]:
             raise CheckpointError(
-                f"{policy.where} {name} goes from {low} to {high} at index {index}",
-                "ascending edges without equal neighbours",
-                "fit the grid again",
+                f"{policy.where} {name} goes from {low} to {high} at index {index}", "ascending edges", "fit the grid again"
             )
     return edges
 
@@ -158,7 +156,8 @@ def _statistics(top: Fields) -> dict[str, Any]:
                     "q01 <= q99",
                     "compute the statistics again",
                 )
-        mask = action.values.get("mask", [True] * ACTION_DIMS)
+        # What the official code takes where a file has no mask; written down, so that readers need no default.
+        mask = action.values.setdefault("mask", [True] * ACTION_DIMS)
         if not (isinstance(mask, list) and len(mask) == ACTION_DIMS and all(isinstance(flag, bool) for flag in mask)):
             action.refuse("mask", f"{ACTION_DIMS} booleans", "compute the statistics again")
     return statistics.values
