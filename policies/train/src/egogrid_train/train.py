@@ -1,0 +1,234 @@
+"""Trains the small checkpoint: `python -m egogrid_train.train DATA_DIR RUN_DIR --minutes 10`.
+
+From: the shards in `DATA_DIR` (new ones are picked up while it runs). To: `RUN_DIR/checkpoint` in the released format,
+rewritten every few minutes, and `RUN_DIR/state.pt`, from which an interrupted run resumes.
+Loss: cross-entropy over the whole vocabulary at the 13 positions after the prompt (12 action tokens and eos).
+"""
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from egogrid_metaworld import instruction
+from egogrid_train import checkpoint, grid, text
+from egogrid_train.data import FrameStore, jitter, nearest_cells, soft_targets
+from egogrid_train.episodes import CHUNK
+from egogrid_train.expert import TASKS
+from egogrid_train.grid import ACTION_TOKENS, CELLS
+from egogrid_train.model import ModelConfig, SpatialVla, capped, prefix_mask
+from egogrid_train.tables import ActionRows
+from torch import nn
+from tqdm import tqdm
+
+SUFFIX = 3 * CHUNK
+EASY_WEIGHT = 0.1
+"""Weight of rotation, gripper and eos positions against translation's 1: they are learned in minutes."""
+WARMUP_STEPS = 100
+CLIP_NORM = 1.0
+EMA_KEEP = 0.998
+FED_SIGMA = 0.06
+
+
+class Trainee(nn.Module):
+    """Network and action rows together; `forward` is the loss."""
+
+    def __init__(self, config: ModelConfig, cells: grid.Grid) -> None:
+        super().__init__()
+        self.model, self.rows = SpatialVla(config), ActionRows(cells, config.width)
+        self.register_buffer("points", torch.from_numpy(cells.points).float(), persistent=False)
+        self.register_buffer("usable", torch.from_numpy(cells.counts > 0), persistent=False)
+        prompts = [text.prompt_ids(instruction(task), 0) for task in TASKS]
+        longest = max(map(len, prompts))
+        self.register_buffer("prompts", torch.tensor([p + [0] * (longest - len(p)) for p in prompts]), persistent=False)
+        self.step_choice = 0
+        self.register_buffer("lengths", torch.tensor([len(p) for p in prompts]), persistent=False)
+
+    def forward(self, task, pixels, points, label, fed_cells, targets):
+        """`fed_cells` `[batch, 4]`: translation cells fed back; `targets` `[batch, 4, vocabulary]`: soft targets."""
+        model, config = self.model, self.model.config
+        embed_rows, head_rows = self.rows()
+        batch, patches = len(task), config.patches
+        prompt_length = patches + self.prompts.shape[1]
+        lengths = patches + self.lengths[task]
+        prompt = model.language_model["model"]["embed_tokens"](self.prompts[task])
+        gripper = CELLS + 1 + (label[..., 3] < 0).long()  # effort -1 opens
+        fed = torch.stack([fed_cells, torch.full_like(fed_cells, CELLS), gripper], -1).flatten(1)
+        x = torch.cat([model.image_features(pixels, points), prompt, F.embedding(fed, embed_rows)], 1)
+        valid = torch.arange(prompt_length)[None] < lengths[:, None]
+        positions = torch.cat([torch.arange(prompt_length).expand(batch, -1), lengths[:, None] + torch.arange(SUFFIX)], 1)
+        states = model.decode_states(x, positions, prefix_mask(valid, SUFFIX))
+        last = states[torch.arange(batch), lengths - 1][:, None]
+        states = torch.cat([last, states[:, prompt_length:]], 1)
+        words = model.language_model["lm_head"].weight[: config.action_begin]
+        head = torch.cat([words, head_rows]).T
+        logits = lambda x: capped((x @ head.type_as(x)).float()).flatten(0, 1)  # noqa: E731
+        begin = config.action_begin
+        move = F.cross_entropy(logits(states[:, 0:SUFFIX:3]), targets.flatten(0, 1))
+        # One rotation and one gripper a sample are enough: they are learned in minutes.
+        step = int(self.step_choice)
+        easy = torch.stack([states[:, 3 * step + 1], states[:, 3 * step + 2], states[:, SUFFIX]], 1)
+        wanted = torch.stack([torch.full_like(task, begin + CELLS), begin + gripper[:, step], torch.ones_like(task)], 1)
+        return move + EASY_WEIGHT * F.cross_entropy(logits(easy), wanted.flatten()), move.detach()
+
+    def materialized(self) -> SpatialVla:
+        """A copy of the network whose tables hold the computed rows: what the file stores."""
+        model = SpatialVla(self.model.config)
+        model.load_state_dict(self.model.state_dict())
+        embed_rows, head_rows = self.rows()
+        begin = model.config.action_begin
+        with torch.no_grad():
+            model.spatial_embed_tokens.weight.copy_(embed_rows)
+            model.language_model["model"]["embed_tokens"].weight[begin:] = embed_rows
+            model.language_model["lm_head"].weight[begin:] = head_rows
+        return model
+
+
+def model_config(**sizes) -> ModelConfig:
+    _, vocabulary = text.tokenizer_json()
+    return ModelConfig(vocabulary.size, vocabulary.action_begin, vocabulary.image, ACTION_TOKENS, **sizes)
+
+
+class Run:
+    """Optimizer, averaged weights, schedule and files of one training run."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        torch.manual_seed(args.seed)
+        self.args, self.rng = args, np.random.default_rng(args.seed)
+        self.ego3d = checkpoint.Ego3d(frame=args.frame) if args.frame == "base" else checkpoint.Ego3d("camera", (0, 0, 2), 2.0)
+        self.store = FrameStore(args.data_dir, self.ego3d, args.shards_max)
+        self.store.refresh()
+        args.run_dir.mkdir(parents=True, exist_ok=True)
+        grid_path = args.run_dir / "grid.npz"
+        if not grid_path.exists():
+            moves = self.store.labels()[..., :3].reshape(-1, 3)
+            source = grid.load(args.grid) if args.grid else grid.fit(moves)
+            grid.save(grid.with_points(source.edges, moves), grid_path)
+        self.cells = grid.load(grid_path)
+        self.trainee = Trainee(model_config(ego3d=not args.no_ego3d), self.cells)
+        self.average = Trainee(self.trainee.model.config, self.cells)
+        if args.start_from:
+            self.trainee.load_state_dict(torch.load(args.start_from, weights_only=False)["average"])
+        self.average.load_state_dict(self.trainee.state_dict())
+        tables = [p for n, p in self.trainee.named_parameters() if "free" in n or "embed" in n or p.ndim < 2]
+        names = {id(p) for p in tables}
+        rest = [p for p in self.trainee.parameters() if id(p) not in names]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": rest, "weight_decay": 0.02}, {"params": tables, "weight_decay": 0.0}], lr=args.lr, betas=(0.9, 0.98),
+            fused=True,
+        )
+        self.step, self.elapsed_s = 0, 0.0
+        state_path = args.run_dir / "state.pt"
+        if state_path.exists():
+            state = torch.load(state_path, weights_only=False)
+            self.trainee.load_state_dict(state["trainee"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step, self.elapsed_s = state["step"], state["elapsed_s"]
+        self.loss = torch.compile(self.trainee) if args.compile else self.trainee
+
+    def progress(self) -> float:
+        """0 to 1, by steps where `--steps` is given, otherwise by time."""
+        return self.step / self.args.steps if self.args.steps else self.elapsed_s / (60 * self.args.minutes)
+
+    def learn(self, weights: np.ndarray) -> float:
+        """One step; returns translation's cross-entropy above the entropy of its targets, nats."""
+        args = self.args
+        lr = args.lr * min(1.0, (self.step + 1) / WARMUP_STEPS)
+        lr *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, self.progress())))
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        chosen, pixels, points, label = self.store.batch(self.rng, args.batch, weights)
+        pixels = jitter(pixels, self.rng)
+        with torch.no_grad():
+            moves = label[..., :3]
+            targets = soft_targets(moves, self.trainee.points, self.trainee.usable)
+            entropy = -(targets * targets.clamp(min=1e-12).log()).sum(-1).mean()
+            begin = self.trainee.model.config.action_begin
+            targets = F.pad(targets, (begin, self.trainee.model.config.vocab_size - begin - CELLS))
+            # What is fed back is as wrong as a prediction: a cell near the label, not always the nearest.
+            fed = nearest_cells(moves + FED_SIGMA * torch.randn_like(moves), self.trainee.points, self.trainee.usable)
+            self.trainee.step_choice = int(self.rng.integers(CHUNK))
+        with torch.autocast("cpu", torch.bfloat16, enabled=not args.fp32):
+            loss, move = self.loss(torch.from_numpy(chosen), pixels, points, label, fed, targets)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.trainee.parameters(), CLIP_NORM)
+        self.optimizer.step()
+        keep = min(EMA_KEEP, (self.step + 1) / (self.step + 10))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.trainee.parameters()), 1 - keep)
+        self.step += 1
+        return float(move - entropy)
+
+    def save(self) -> None:
+        state = {"trainee": self.trainee.state_dict(), "average": self.average.state_dict(),
+                 "optimizer": self.optimizer.state_dict(), "step": self.step, "elapsed_s": self.elapsed_s}
+        partial = self.args.run_dir / "state.partial"
+        torch.save(state, partial)
+        partial.rename(self.args.run_dir / "state.pt")
+        statistics = checkpoint.statistics_of(self.store.labels(), self.store.episodes)
+        checkpoint.save(self.args.run_dir / "checkpoint", self.average.materialized(), self.cells, self.ego3d,
+                        statistics, self.args.steps_executed, ego3d_used=not self.args.no_ego3d)
+
+    def run(self) -> None:
+        weights = np.ones(len(TASKS))
+        for name, weight in (item.split("=") for item in self.args.weight):
+            weights[TASKS.index(name)] = float(weight)
+        unit = self.args.steps or round(60 * self.args.minutes)
+        saved = looked = began = time.monotonic()
+        before_s = self.elapsed_s
+        recent: list[float] = []
+        with tqdm(total=unit, unit="step" if self.args.steps else "s") as bar:
+            while self.progress() < 1:
+                recent.append(self.learn(weights))
+                now = time.monotonic()
+                self.elapsed_s = before_s + now - began
+                if now - looked > 30:
+                    looked = now
+                    self.store.refresh()
+                if now - saved > 60 * self.args.save_minutes:
+                    saved = now
+                    self.save()
+                if self.step % 50 == 0:
+                    bar.n = min(unit, self.step if self.args.steps else int(self.elapsed_s))
+                    bar.set_postfix(step=self.step, excess=f"{np.mean(recent[-200:]):.3f}", frames=len(self.store.where))
+        self.save()
+        summary = {"steps": self.step, "elapsed_s": round(self.elapsed_s), "frames": len(self.store.where),
+                   "episodes": self.store.episodes, "excess_nats": round(float(np.mean(recent[-500:])), 4),
+                   "parameters": sum(p.numel() for p in self.trainee.model.parameters())}
+        (self.args.run_dir / "summary.json").write_text(json.dumps(summary, indent=1))
+        print(json.dumps(summary))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data_dir", type=Path)
+    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--steps", type=int, default=0, help="train by steps instead of time")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--save-minutes", type=float, default=4.0)
+    parser.add_argument("--steps-executed", type=int, default=4)
+    parser.add_argument("--frame", choices=("base", "camera"), default="base")
+    parser.add_argument("--no-ego3d", action="store_true", help="the ablation: no position encoding")
+    parser.add_argument("--grid", type=Path, help="keep the edges of this grid.npz")
+    parser.add_argument("--start-from", type=Path, help="state.pt of another run: its averaged weights")
+    parser.add_argument("--shards-max", type=int, help="read only the first shards by name")
+    parser.add_argument("--weight", nargs="*", default=[], metavar="TASK=W", help="oversample a task")
+    parser.add_argument("--fp32", action="store_true")
+    parser.add_argument("--compile", action="store_true")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    Run(args).run()
+
+
+if __name__ == "__main__":
+    main()
