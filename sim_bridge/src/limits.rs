@@ -1,0 +1,25 @@
+//! Every bound of the wire. PROTOCOL.md prints the same table; `sim_worker` holds the same numbers in `limits.py`.
+
+/// Version of everything in PROTOCOL.md. Both sides must have the same.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Largest payload that is read or written, bytes.
+pub const PAYLOAD_BYTES_MAX: usize = 64 << 20;
+/// Largest query that a worker reads, bytes.
+pub const REQUEST_BYTES_MAX: usize = 64 << 10;
+/// Longest string, bytes, its closing zero not counted.
+pub const STRING_BYTES_MAX: usize = 4096;
+/// Longest chunk, steps.
+pub const CHUNK_LEN_MAX: usize = 64;
+/// Most joints, and most distortion coefficients.
+pub const JOINTS_MAX: usize = 64;
+/// Most token confidences of a chunk: three per step.
+pub const CONFIDENCE_MAX: usize = 3 * CHUNK_LEN_MAX;
+/// Most safety reasons of a chunk: six rules and axes per step.
+pub const REASONS_MAX: usize = 6 * CHUNK_LEN_MAX;
+/// Most stage times of a status.
+pub const STAGES_MAX: usize = 16;
+/// Most tasks of a simulator.
+pub const TASKS_MAX: usize = 256;
+/// Largest side of an image on the wire, pixels.
+pub const IMAGE_SIDE_PX_MAX: u32 = 4096;
