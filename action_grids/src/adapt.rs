@@ -38,6 +38,14 @@ pub enum AdaptError {
         /// Numbers per row.
         width: usize,
     },
+    /// NaN or infinity among the embeddings.
+    #[error("embedding row {row} holds {value}, expected finite numbers; the checkpoint is damaged")]
+    NotFinite {
+        /// Which row.
+        row: usize,
+        /// What was found.
+        value: f32,
+    },
     /// A new midpoint that the old axis does not reach.
     #[error(
         "axis {axis} of the new grid has its midpoint {value} outside the old axis {low}..{high}; \
@@ -151,8 +159,9 @@ pub fn adapt_tokens(
     let row_counts = [old.translation.cell_count() as usize, old.rotation.cell_count() as usize];
     let cells = row_counts[0] + row_counts[1];
     let length = AdaptError::Length { found: embeddings.len(), cells, width };
-    let (translation, rest) = embeddings.split_at_checked(row_counts[0] * width).ok_or(length.clone())?;
-    let (rotation, rest) = rest.split_at_checked(row_counts[1] * width).ok_or(length)?;
+    let [Some(first), Some(second)] = row_counts.map(|rows| rows.checked_mul(width)) else { return Err(length) };
+    let (translation, rest) = embeddings.split_at_checked(first).ok_or(length.clone())?;
+    let (rotation, rest) = rest.split_at_checked(second).ok_or(length)?;
     let [translation_mode, rotation_mode] = match splits {
         Some(splits) => splits.map(Interpolation::Tetrahedra),
         None => [Interpolation::Trilinear; 2],
@@ -176,8 +185,11 @@ pub fn adapt_cells(
     if new.bin_counts() != bins {
         return Err(AdaptError::Shape { old: bins, new: new.bin_counts() });
     }
-    if embeddings.len() != cells * width {
+    if cells.checked_mul(width) != Some(embeddings.len()) {
         return Err(AdaptError::Length { found: embeddings.len(), cells, width });
+    }
+    if let Some(index) = embeddings.iter().position(|value| !value.is_finite()) {
+        return Err(AdaptError::NotFinite { row: index / width, value: embeddings[index] });
     }
     let field = Field { nodes: bins.map(|bins| bins as usize + 2), embeddings, width, order };
     if let Interpolation::Tetrahedra(splits) = interpolation {

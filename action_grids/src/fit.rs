@@ -40,7 +40,7 @@ pub enum FitError {
         sigma: f64,
     },
     /// No bins, or too many.
-    #[error("{axis} was asked for {bin_count} bins, expected 1 to {BIN_COUNT_MAX}")]
+    #[error("{axis} was asked for {bin_count} bins, expected 1 to {BIN_COUNT_MAX}; correct the grid's shape")]
     BinCount {
         /// Which axis.
         axis: &'static str,
@@ -74,7 +74,7 @@ pub enum FitError {
         value: f64,
     },
     /// A share that is none.
-    #[error("the smallest bin width is {share} of the mean width, expected 0 to 1")]
+    #[error("the smallest bin width is {share} of the mean width, expected 0 (as the data says) to 1 (uniform)")]
     WidthShare {
         /// What was asked for.
         share: f64,
@@ -106,6 +106,13 @@ pub struct Grids {
     pub translation: ActionGrid,
     /// Axes roll, pitch, yaw.
     pub rotation: ActionGrid,
+}
+
+impl Grids {
+    /// Bins of both: what a grid that shares their tokens has to have.
+    pub fn shape(&self) -> GridShape {
+        GridShape { translation: self.translation.bin_counts(), rotation: self.rotation.bin_counts() }
+    }
 }
 
 /// Mean and spread of the data on one axis.

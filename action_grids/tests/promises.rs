@@ -115,7 +115,9 @@ fn signs_of_zero_choose_the_azimuth() {
 fn a_grid_of_one_cell_works() {
     let axis = || BinEdges::new(vec![-1.0, 1.0]).unwrap();
     let rotation = ActionGrid::new([axis(), axis(), axis()]).unwrap();
-    let tokenizer = tokenizer_of(Grids { translation: fit::uniform(&SHAPE).unwrap().translation, rotation });
+    let grids = Grids { translation: fit::uniform(&SHAPE).unwrap().translation, rotation };
+    assert_eq!(grids.shape(), GridShape { translation: [3, 7, 2], rotation: [1; 3] });
+    let tokenizer = tokenizer_of(grids);
     let tokens = tokenizer.encode(&NormalizedAction::new([0.5, 0.1, 0.2, 0.9, -1.0, 1.0, 0.0]).unwrap()).unwrap();
     assert_eq!(tokens[1], BEGIN_ID + 42);
     assert_eq!(tokenizer.decode(&tokens).unwrap().rotation(), [0.0; 3]);
@@ -283,6 +285,10 @@ fn embeddings_of_an_unchanged_grid_stay_as_they_are() {
     let mode = Interpolation::Tetrahedra(&splits);
     assert_eq!(adapt(&grid, &rows, mode), AdaptError::SplitCount { found: 5, expected: boxes });
     assert_eq!(adapt(&grid, &rows[1..], mode), AdaptError::Length { found: 83, cells: 42, width: 2 });
+    let mut damaged = rows.clone();
+    damaged[5] = f32::INFINITY;
+    let plain = Interpolation::Trilinear;
+    assert_eq!(adapt(&grid, &damaged, plain), AdaptError::NotFinite { row: 2, value: f32::INFINITY });
     let other = fit::uniform(&SHAPE).unwrap().rotation;
     assert_eq!(adapt(&other, &rows, mode), AdaptError::Shape { old: [3, 7, 2], new: [5, 1, 4] });
     assert_eq!(CellSplit::parse_all(&[0, 64]), Err(AdaptError::Split { index: 1, value: 64 }));
