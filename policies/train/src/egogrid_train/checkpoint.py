@@ -124,6 +124,7 @@ def save(
     })
     tensors = {name: tensor.detach().float().contiguous().clone() for name, tensor in model.state_dict().items()}
     save_file(tensors, partial / "model.safetensors", metadata={"format": "pt"})
+    (partial / "model.safetensors").chmod(0o644)
     old = directory.with_name(directory.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
     if directory.exists():

@@ -85,10 +85,10 @@ def nearest_cells(moves: torch.Tensor, points: torch.Tensor, usable: torch.Tenso
 
 
 def jitter(pixels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Brightness, contrast and colour of each picture; result f32 in [0, 255]."""
+    """Brightness, contrast and colour of each u8 picture; result f32 in [-1, 1], as the vision tower takes it."""
     count = len(pixels)
     gain = rng.uniform(0.85, 1.15, (count, 1, 1, 1)) * rng.uniform(0.95, 1.05, (count, 3, 1, 1))
     offset = rng.uniform(-16, 16, (count, 1, 1, 1))
-    x = pixels.float()
-    x = (x - 128) * torch.from_numpy(gain.astype(np.float32)) + torch.from_numpy((128 + offset).astype(np.float32))
-    return x.clamp_(0, 255)
+    # In place and in one pass each: this is a tenth of a training step.
+    gain, offset = (torch.from_numpy((part / 127.5).astype(np.float32)) for part in (gain, offset))
+    return pixels.float().sub_(127.5).mul_(gain).add_(offset).clamp_(-1, 1)

@@ -99,7 +99,7 @@ class VisionModel(nn.Module):
         self.post_layernorm = nn.LayerNorm(c.vision_width, eps=1e-6)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        x = self.embeddings["patch_embedding"]((pixels - 0.5) / 0.5).flatten(2).transpose(1, 2)
+        x = self.embeddings["patch_embedding"](pixels).flatten(2).transpose(1, 2)
         x = x + self.embeddings["position_embedding"].weight
         for layer in self.encoder["layers"]:
             x = layer(x)
@@ -200,12 +200,12 @@ class SpatialVla(nn.Module):
         nn.init.normal_(self.language_model["lm_head"].weight, std=0.02)
         nn.init.normal_(self.vision_tower["vision_model"].embeddings["position_embedding"].weight, std=0.02)
 
-    def image_features(self, pixels_u8: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-        """u8 or f32-in-[0, 255] `[batch, 3, h, w]`, normalized points `[batch, patches, 12]` to `[batch, patches, width]`.
+    def image_features(self, pixels: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+        """Pixels in [-1, 1] `[batch, 3, h, w]`, normalized points `[batch, patches, 12]` to `[batch, patches, width]`.
 
         Already divided by sqrt(width), as in the file's convention.
         """
-        x = self.vision_tower["vision_model"](pixels_u8.float() / 255.0)
+        x = self.vision_tower["vision_model"](pixels)
         if self.config.ego3d:
             encoded = frequency_encoding(points.float(), self.config.n_freqs)
             x = x + self.position_embedding_3d["position_embedding_head"](encoded)

@@ -16,6 +16,7 @@ from egogrid_train.grid import CELLS, ROTATION_CELLS
 from egogrid_train.text import prompt_ids
 from egogrid_train.vision_input import points_m
 
+RESCALE = 0.00392156862745098
 SLOTS = ((0, CELLS), (CELLS, CELLS + ROTATION_CELLS), (CELLS + ROTATION_CELLS, CELLS + ROTATION_CELLS + 2))
 
 
@@ -48,8 +49,8 @@ class TorchPolicy:
         longest = max(len(text) for text in texts)
         ids = torch.tensor([text + [0] * (longest - len(text)) for text in texts])
         lengths = torch.tensor([config.patches + len(text) for text in texts])
-        pixels = torch.from_numpy(np.ascontiguousarray(rgb.transpose(0, 3, 1, 2)))
-        images = model.image_features(pixels, self.normalized_points(depth_m))
+        pixels = torch.from_numpy((rgb.transpose(0, 3, 1, 2) * RESCALE).astype(np.float32))
+        images = model.image_features((pixels - 0.5) / 0.5, self.normalized_points(depth_m))
         x = torch.cat([images, table[ids]], 1)
         prompt = x.shape[1]
         unseen = torch.where(torch.arange(prompt)[None] < lengths[:, None], 0.0, -1e9)[:, None, None]

@@ -32,6 +32,7 @@ WARMUP_STEPS = 100
 CLIP_NORM = 1.0
 EMA_KEEP = 0.998
 FED_SIGMA = 0.06
+PAUSE_S = 5.0
 
 
 class Trainee(nn.Module):
@@ -121,7 +122,7 @@ class Run:
             [{"params": rest, "weight_decay": 0.02}, {"params": tables, "weight_decay": 0.0}], lr=args.lr, betas=(0.9, 0.98),
             fused=True,
         )
-        self.step, self.elapsed_s = 0, 0.0
+        self.step, self.elapsed_s, self.entropy = 0, 0.0, 0.0
         state_path = args.run_dir / "state.pt"
         if state_path.exists():
             state = torch.load(state_path, weights_only=False)
@@ -147,7 +148,8 @@ class Run:
         with torch.no_grad():
             moves = label[..., :3]
             targets = soft_targets(moves, self.trainee.points, self.trainee.usable)
-            entropy = -(targets * targets.clamp(min=1e-12).log()).sum(-1).mean()
+            if self.step % 10 == 0:  # only reported; moves slowly
+                self.entropy = -(targets * targets.clamp(min=1e-12).log()).sum(-1).mean()
             begin = self.trainee.model.config.action_begin
             targets = F.pad(targets, (begin, self.trainee.model.config.vocab_size - begin - CELLS))
             # What is fed back is as wrong as a prediction: a cell near the label, not always the nearest.
@@ -163,7 +165,7 @@ class Run:
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.trainee.parameters()), 1 - keep)
         self.step += 1
-        return float(move - entropy)
+        return float(move - self.entropy)
 
     def save(self) -> None:
         state = {"trainee": self.trainee.state_dict(), "average": self.average.state_dict(),
@@ -180,14 +182,14 @@ class Run:
         for name, weight in (item.split("=") for item in self.args.weight):
             weights[TASKS.index(name)] = float(weight)
         unit = self.args.steps or round(60 * self.args.minutes)
-        saved = looked = began = time.monotonic()
-        before_s = self.elapsed_s
+        saved = looked = last = time.monotonic()
         recent: list[float] = []
         with tqdm(total=unit, unit="step" if self.args.steps else "s") as bar:
             while self.progress() < 1:
                 recent.append(self.learn(weights))
                 now = time.monotonic()
-                self.elapsed_s = before_s + now - began
+                self.elapsed_s += min(now - last, PAUSE_S)  # a paused process does not train
+                last = now
                 if now - looked > 30:
                     looked = now
                     self.store.refresh()

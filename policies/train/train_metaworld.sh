@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# From nothing to the shipped checkpoint: data, cloning, DAgger rounds, the checkpoint, its validation.
+# Usage: policies/train/train_metaworld.sh WORK_DIR      (resumes: what exists is not made again)
+# Needs: a Python with policies/train/requirements.lock installed (PYTHON=... to choose it), EGL. One core, about 1.5 h.
+set -euo pipefail
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+work="${1:?usage: train_metaworld.sh WORK_DIR}"
+python="${PYTHON:-python3}"
+export PYTHONPATH="$here/src:$here/../../sim_bridge/simulators/metaworld/src${PYTHONPATH:+:$PYTHONPATH}"
+export OMP_NUM_THREADS=1
+mkdir -p "$work/data" "$work/runs"
+
+stage() { # stage NAME MINUTES [options]: one training run, skipped when it has finished
+    local name="$1" minutes="$2"; shift 2
+    [ -e "$work/runs/$name/summary.json" ] || "$python" -m egogrid_train.train "$work/data" "$work/runs/$name" \
+        --minutes "$minutes" --batch 32 --lr 1.5e-3 "$@"
+}
+dagger() { # dagger FROM_RUN FIRST_SEED EPISODES
+    "$python" -m egogrid_train.dagger "$work/runs/$1/checkpoint" "$work/data" --first-seed "$2" --episodes "$3"
+}
+
+"$python" -m egogrid_train.collect "$work/data" --episodes 64
+stage clone 9
+previous=clone
+for round in 1 2 3 4; do
+    dagger "$previous" "$((round * 1000))" 16
+    minutes=8; [ "$round" = 4 ] && minutes=14
+    stage "round$round" "$minutes" --grid "$work/runs/clone/grid.npz" --start-from "$work/runs/$previous/state.pt"
+    previous="round$round"
+done
+"$python" -m egogrid_train.evaluate "$work/runs/$previous/checkpoint" --episodes 50 --json "$work/validation.json"
+echo "checkpoint: $work/runs/$previous/checkpoint" >&2
