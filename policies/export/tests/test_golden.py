@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -202,5 +203,5 @@ def test_graphs_are_small_and_share_one_aligned_weights_file(bundle: Path) -> No
             assert entries["location"] == "weights.bin" and place[0] % 64 == 0
             assert places.setdefault(tensor.name, place) == place, f"{tensor.name} is stored twice"
     spans = sorted(places.values())
-    assert all(first + length <= second for (first, length), (second, _) in zip(spans, spans[1:], strict=False))
+    assert all(first + length <= second for (first, length), (second, _) in pairwise(spans))
     assert sum(length for _, length in spans) > 0.99 * (bundle / "weights.bin").stat().st_size, "nothing unused is stored"

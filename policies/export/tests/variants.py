@@ -102,7 +102,8 @@ def _write_processor(directory: Path, variant: Variant, cells: int) -> None:
     }
     action = {"q01": [-0.02] * 6 + [0.0], "q99": [0.02] * 6 + [1.0], "mask": [True] * 6 + [False]}
     processor = {
-        "action_chunk_size": variant.chunk, "action_config": {"num_bins": {**num_bins, "gripper": 2, "total": cells}, "use_spherical": True},
+        "action_chunk_size": variant.chunk,
+        "action_config": {"num_bins": {**num_bins, "gripper": 2, "total": cells}, "use_spherical": True},
         "bin_policy": policy, "num_obs_steps": 1, "statistics": {"random/1.0.0": {"action": action}},
         "intrinsic_config": {"default": {"intrinsic": [[90.0, 0, 40.0], [0, 91.0, 30.0], [0, 0, 1]], "width": 80, "height": 60}},
     }  # fmt: skip

@@ -34,7 +34,7 @@ GRID_NAMES = {"theta": "theta_rad", "phi": "phi_rad"}
 
 @dataclass(frozen=True)
 class ActionGrid:
-    """`edges[part][axis]` float64, ascending (neighbours may be equal: an empty cell); `cell_points` normalized translation of each cell, or None."""
+    """`edges[part][axis]` float64, ascending; equal neighbours make an empty cell. `cell_points`: normalized translation per cell."""
 
     edges: dict[str, dict[str, list[float]]]
     cell_points: list[list[float]] | None
