@@ -1,1 +1,9 @@
-//! placeholder
+//! Policy families: what turns an observation into a chunk of actions, and the bundles they are loaded from.
+//!
+//! [`bundle::Bundle`] is a verified export, [`registry::load`] makes a [`egogrid_runtime::policy::Policy`] of it, and
+//! [`check::check`] replays the tensors that prove that it runs right. Format: `policies/BUNDLE.md`.
+
+pub mod bundle;
+pub mod check;
+pub mod registry;
+pub mod spatialvla;

@@ -1,0 +1,184 @@
+//! A bundle: one exported checkpoint, verified before anything of it is used.
+//!
+//! From: a directory that `egogrid_export` wrote (`policies/BUNDLE.md`). To: [`crate::registry::load`] and
+//! [`crate::check`]. Cheap checks come first: the manifest, then names and sizes, then the small files, and the sha256
+//! of the weights last. ONNX Runtime sees nothing of a bundle that has not passed all of them.
+
+mod error;
+mod files;
+pub mod golden;
+mod grid;
+mod intrinsics;
+pub mod limits;
+pub mod manifest;
+
+pub use error::BundleError;
+pub use files::Progress;
+pub use golden::GoldenCase;
+pub use intrinsics::StoredIntrinsics;
+pub use manifest::Manifest;
+
+use crate::registry::Family;
+use egogrid_action_grids::{ActionTokenizer, StatisticsTable};
+use intrinsics::IntrinsicsTable;
+use std::path::{Path, PathBuf};
+
+/// Version of the format that is read here.
+pub const SCHEMA_VERSION: u32 = 1;
+/// The manifest.
+pub const MANIFEST_FILE: &str = "bundle.toml";
+
+const DIGEST_PREFIX: &[u8] = b"# sha256 ";
+const TOKENIZER_FILE: &str = "tokenizer.json";
+const GRID_FILE: &str = "grid.json";
+const STATISTICS_FILE: &str = "statistics.json";
+const INTRINSICS_FILE: &str = "intrinsics.json";
+const GOLDEN_FILE: &str = "golden.safetensors";
+const REQUIRED_FILES: [&str; 7] =
+    [TOKENIZER_FILE, GRID_FILE, STATISTICS_FILE, INTRINSICS_FILE, GOLDEN_FILE, "weights.bin", "README.md"];
+const JSON_BYTES_MAX: u64 = 16 << 20;
+const TOKENIZER_BYTES_MAX: u64 = 128 << 20;
+const GOLDEN_BYTES_MAX: u64 = 512 << 20;
+
+/// A verified bundle. Its large files stay on disk.
+#[derive(Debug, Clone)]
+pub struct Bundle {
+    dir: PathBuf,
+    family: Family,
+    manifest: Manifest,
+    action_tokenizer: ActionTokenizer,
+    statistics: StatisticsTable,
+    intrinsics: IntrinsicsTable,
+}
+
+impl Bundle {
+    /// Reads and verifies all of `dir`.
+    ///
+    /// # Errors
+    /// The first thing that is not as it should be.
+    pub fn open(dir: &Path) -> Result<Self, BundleError> {
+        Self::open_with_progress(dir, &mut |_| {})
+    }
+
+    /// The same, telling how far it is: the weights of a large model take a while.
+    ///
+    /// # Errors
+    /// The first thing that is not as it should be.
+    pub fn open_with_progress(dir: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Self, BundleError> {
+        let (family, manifest) = read_manifest(dir)?;
+        files::check_listing(dir, &manifest)?;
+        let json = |file| files::read_verified(dir, &manifest, file, JSON_BYTES_MAX);
+        let action_tokenizer = grid::parse(&json(GRID_FILE)?, &manifest)?;
+        let statistics = serde_json::from_slice::<StatisticsTable>(&json(STATISTICS_FILE)?);
+        let statistics = statistics.map_err(|error| json_error(STATISTICS_FILE, &error))?;
+        let intrinsics = IntrinsicsTable::parse(&json(INTRINSICS_FILE)?)?;
+        files::verify_all(dir, &manifest, progress)?;
+        Ok(Self { dir: dir.to_path_buf(), family, manifest, action_tokenizer, statistics, intrinsics })
+    }
+
+    /// Where it lies.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Its policy family.
+    pub fn family(&self) -> Family {
+        self.family
+    }
+
+    /// Family and checkpoint: `spatialvla/NAME`.
+    pub fn id(&self) -> String {
+        format!("{}/{}", self.family, self.manifest.origin.checkpoint)
+    }
+
+    /// What `bundle.toml` says; every number is within its bounds.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Grids, token table and cell points, checked against each other.
+    pub fn action_tokenizer(&self) -> &ActionTokenizer {
+        &self.action_tokenizer
+    }
+
+    /// Statistics of every data set of the checkpoint.
+    pub fn statistics(&self) -> &StatisticsTable {
+        &self.statistics
+    }
+
+    /// The intrinsics that the checkpoint was trained with under `stats_key`; the entry `default` where it has none of
+    /// its own, as in the official processor. Which one it was is part of the answer.
+    ///
+    /// # Errors
+    /// Neither is there.
+    pub fn intrinsics(&self, stats_key: &str) -> Result<StoredIntrinsics, BundleError> {
+        self.intrinsics.get(stats_key)
+    }
+
+    /// The golden cases, in order.
+    ///
+    /// # Errors
+    /// A file that changed since it was verified, or that lacks a tensor.
+    pub fn golden(&self) -> Result<Vec<GoldenCase>, BundleError> {
+        golden::parse(&files::read_verified(&self.dir, &self.manifest, GOLDEN_FILE, GOLDEN_BYTES_MAX)?)
+    }
+
+    pub(crate) fn tokenizer_json(&self) -> Result<Vec<u8>, BundleError> {
+        files::read_verified(&self.dir, &self.manifest, TOKENIZER_FILE, TOKENIZER_BYTES_MAX)
+    }
+
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
+        self.dir.join(file)
+    }
+}
+
+/// Reads `bundle.toml` and checks everything that can be checked without another file.
+///
+/// # Errors
+/// The first thing that is not as it should be.
+pub fn read_manifest(dir: &Path) -> Result<(Family, Manifest), BundleError> {
+    let path = dir.join(MANIFEST_FILE);
+    if !path.is_file() {
+        return Err(BundleError::NotABundle { dir: dir.to_path_buf() });
+    }
+    parse_manifest(checked_body(&files::read_limited(&path, limits::MANIFEST_BYTES_MAX)?)?)
+}
+
+/// The manifest without its first line, if that is `# sha256 ` and the digest of all that follows it.
+fn checked_body(bytes: &[u8]) -> Result<&[u8], BundleError> {
+    let Some(rest) = bytes.strip_prefix(DIGEST_PREFIX) else { return Ok(bytes) };
+    let mut parts = rest.splitn(2, |byte| *byte == b'\n');
+    let (stated, body) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let found = files::sha256(body);
+    if found.as_bytes() == stated { Ok(body) } else { Err(BundleError::ManifestDigest { found }) }
+}
+
+/// The manifest in `bytes`, checked. Version and family come first: a newer file has keys that are unknown here, and
+/// that is not what the message should say.
+///
+/// # Errors
+/// The first thing that is not as it should be.
+pub fn parse_manifest(bytes: &[u8]) -> Result<(Family, Manifest), BundleError> {
+    let malformed = |detail: String| BundleError::Manifest { detail };
+    let text = str::from_utf8(bytes).map_err(|error| malformed(error.to_string()))?;
+    let table = text.parse::<toml::Table>().map_err(|error| malformed(error.to_string()))?;
+    match table.get("schema_version").and_then(toml::Value::as_integer) {
+        Some(found) if found == i64::from(SCHEMA_VERSION) => {}
+        Some(found) => return Err(BundleError::Schema { found, expected: SCHEMA_VERSION }),
+        None => return Err(malformed("there is no integer schema_version".to_owned())),
+    }
+    let Some(family) = table.get("family").and_then(toml::Value::as_str) else {
+        return Err(malformed("there is no text family".to_owned()));
+    };
+    let family = family.parse::<Family>()?;
+    let manifest = toml::from_str::<Manifest>(text).map_err(|error| malformed(error.to_string()))?;
+    limits::check(&manifest)?;
+    match family {
+        Family::SpatialVla => crate::spatialvla::check_tables(&manifest)?,
+    }
+    Ok((family, manifest))
+}
+
+fn json_error(file: &'static str, error: &serde_json::Error) -> BundleError {
+    BundleError::Json { file, detail: error.to_string() }
+}

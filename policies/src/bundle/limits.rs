@@ -1,0 +1,159 @@
+//! Bounds of every number in a manifest, so that nothing later has to ask whether a size is sane.
+//!
+//! From: [`super::manifest`]. To: [`super::Bundle`], whose manifest has passed. Only arithmetic, no file is touched.
+
+use super::error::BundleError;
+use super::manifest::{DepthSource, Manifest};
+use egogrid_runtime::camera::SIDE_PX_MAX;
+use std::collections::BTreeSet;
+
+/// Largest `bundle.toml`.
+pub const MANIFEST_BYTES_MAX: u64 = 1 << 20;
+/// Most files of one bundle.
+pub const FILES_MAX: usize = 64;
+/// Longest chunk.
+pub const CHUNK_LENGTH_MAX: u16 = 64;
+/// Longest prompt in text tokens.
+pub const TEXT_TOKENS_MAX: u32 = 4096;
+/// Largest vocabulary.
+pub const VOCABULARY_MAX: u32 = 1 << 20;
+/// Fastest control rate.
+pub const CONTROL_HZ_MAX: f32 = 1000.0;
+
+const PATCHES_PER_SIDE_MAX: u32 = 256;
+const SAMPLES_PER_SIDE_MAX: u32 = 16;
+const FREQUENCIES_MAX: u32 = 16;
+const LAYERS_MAX: u32 = 256;
+const HEADS_MAX: u32 = 256;
+const HEAD_DIM_MAX: u32 = 1024;
+const FILE_BYTES_MAX: u64 = 1 << 40;
+const NAME_CHARS_MAX: usize = 128;
+const TOKENS_PER_ACTION: u32 = 3;
+
+/// Checks every number against its bounds and against the others.
+pub(super) fn check(manifest: &Manifest) -> Result<(), BundleError> {
+    check_files(manifest)?;
+    check_image(manifest)?;
+    check_ego3d(manifest)?;
+    check_text(manifest)?;
+    check_chunk(manifest)?;
+    check_cache(manifest)
+}
+
+fn within(field: &str, found: u32, min: u32, max: u32) -> Result<(), BundleError> {
+    if (min..=max).contains(&found) { Ok(()) } else { Err(BundleError::field(field, found, format!("{min} to {max}"))) }
+}
+
+fn check_files(manifest: &Manifest) -> Result<(), BundleError> {
+    if !(1..=FILES_MAX).contains(&manifest.files.len()) {
+        return Err(BundleError::field("[[files]]", format!("{} entries", manifest.files.len()), format!("1 to {FILES_MAX}")));
+    }
+    let mut seen = BTreeSet::new();
+    for file in &manifest.files {
+        if !is_plain_name(&file.path) || file.path == super::MANIFEST_FILE || !seen.insert(&file.path) {
+            return Err(BundleError::field("files.path", format!("{:?}", file.path), "a plain file name, listed once"));
+        }
+        if file.bytes > FILE_BYTES_MAX {
+            return Err(BundleError::field("files.bytes", file.bytes, format!("at most {FILE_BYTES_MAX}")));
+        }
+        if !is_sha256(&file.sha256) {
+            return Err(BundleError::field("files.sha256", format!("{:?}", file.sha256), "64 lower-case hexadecimal digits"));
+        }
+    }
+    for graph in &manifest.graphs {
+        if !seen.contains(&graph.file) {
+            return Err(BundleError::field("graphs.file", format!("{:?}", graph.file), "a file that is listed in [[files]]"));
+        }
+    }
+    match super::REQUIRED_FILES.iter().find(|file| !seen.contains(&(**file).to_owned())) {
+        Some(file) => Err(BundleError::field("[[files]]", format!("no entry for {file}"), "an entry for every file of the format")),
+        None => Ok(()),
+    }
+}
+
+/// No separators, no parent directory, nothing hidden: joining it to the directory cannot leave the directory.
+fn is_plain_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    (1..=NAME_CHARS_MAX).contains(&name.len()) && !name.starts_with('.') && name.chars().all(plain)
+}
+
+pub(super) fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}
+
+fn check_image(manifest: &Manifest) -> Result<(), BundleError> {
+    let image = &manifest.image;
+    within("image.width_px", image.width_px, 1, SIDE_PX_MAX)?;
+    within("image.height_px", image.height_px, 1, SIDE_PX_MAX)?;
+    if !(image.rescale > 0.0 && image.rescale <= 1.0) {
+        return Err(BundleError::field("image.rescale", image.rescale, "more than 0, at most 1"));
+    }
+    let sources = &manifest.depth.sources;
+    if sources.as_slice() != [DepthSource::Sensor] {
+        return Err(BundleError::field("depth.sources", format!("{sources:?}"), "[\"sensor\"]: this release has no depth estimator"));
+    }
+    Ok(())
+}
+
+fn check_ego3d(manifest: &Manifest) -> Result<(), BundleError> {
+    let (ego3d, image) = (&manifest.ego3d, &manifest.image);
+    within("ego3d.patch_rows", ego3d.patch_rows, 1, PATCHES_PER_SIDE_MAX)?;
+    within("ego3d.patch_cols", ego3d.patch_cols, 1, PATCHES_PER_SIDE_MAX)?;
+    within("ego3d.samples_per_patch_side", ego3d.samples_per_patch_side, 1, SAMPLES_PER_SIDE_MAX)?;
+    within("ego3d.frequency_count", ego3d.frequency_count, 1, FREQUENCIES_MAX)?;
+    let divides = |side_px: u32, patches: u32| side_px % (patches * ego3d.samples_per_patch_side) == 0;
+    if !(divides(image.width_px, ego3d.patch_cols) && divides(image.height_px, ego3d.patch_rows)) {
+        let found = format!("{}x{} patches of {} samples a side", ego3d.patch_rows, ego3d.patch_cols, ego3d.samples_per_patch_side);
+        return Err(BundleError::field("ego3d", found, format!("a divisor of {}x{} px", image.height_px, image.width_px)));
+    }
+    if !ego3d.center_m.iter().all(|value| value.is_finite()) {
+        return Err(BundleError::field("ego3d.center_m", format!("{:?}", ego3d.center_m), "three finite numbers"));
+    }
+    if !(ego3d.scale_m > 0.0 && ego3d.scale_m.is_finite()) {
+        return Err(BundleError::field("ego3d.scale_m", ego3d.scale_m, "a finite number above 0"));
+    }
+    let patches = ego3d.patch_rows * ego3d.patch_cols;
+    within("prompt.image_tokens", manifest.prompt.image_tokens, patches, patches)
+}
+
+fn check_text(manifest: &Manifest) -> Result<(), BundleError> {
+    let (prompt, tokens) = (&manifest.prompt, &manifest.tokens);
+    within("tokens.vocabulary_size", tokens.vocabulary_size, 1, VOCABULARY_MAX)?;
+    within("prompt.bos_id", prompt.bos_id, 0, tokens.vocabulary_size - 1)?;
+    within("prompt.eos_id", prompt.eos_id, 0, tokens.vocabulary_size - 1)?;
+    within("prompt.text_tokens_max", prompt.text_tokens_max, 3, TEXT_TOKENS_MAX)?;
+    for (field, text) in [("prompt.prefix", &prompt.prefix), ("prompt.suffix", &prompt.suffix)] {
+        if text.len() > NAME_CHARS_MAX {
+            return Err(BundleError::field(field, format!("{} bytes", text.len()), format!("at most {NAME_CHARS_MAX}")));
+        }
+    }
+    let cells = [tokens.translation_cells, tokens.rotation_cells, tokens.gripper_cells];
+    let end = cells.into_iter().try_fold(tokens.action_begin_id, u32::checked_add);
+    if cells.contains(&0) || end.is_none_or(|end| end > tokens.vocabulary_size) {
+        let found = format!("{cells:?} cells from id {}", tokens.action_begin_id);
+        return Err(BundleError::field("tokens", found, format!("at least one of each, inside {} ids", tokens.vocabulary_size)));
+    }
+    Ok(())
+}
+
+fn check_chunk(manifest: &Manifest) -> Result<(), BundleError> {
+    let chunk = &manifest.chunk;
+    within("chunk.length", u32::from(chunk.length), 1, u32::from(CHUNK_LENGTH_MAX))?;
+    within("chunk.steps_executed", u32::from(chunk.steps_executed), 1, u32::from(chunk.length))?;
+    match chunk.control_hz {
+        Some(rate) if !(rate > 0.0 && rate <= CONTROL_HZ_MAX) => {
+            Err(BundleError::field("chunk.control_hz", rate, format!("more than 0, at most {CONTROL_HZ_MAX}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_cache(manifest: &Manifest) -> Result<(), BundleError> {
+    let cache = &manifest.cache;
+    within("cache.layers", cache.layers, 1, LAYERS_MAX)?;
+    within("cache.kv_heads", cache.kv_heads, 1, HEADS_MAX)?;
+    within("cache.head_dim", cache.head_dim, 1, HEAD_DIM_MAX)?;
+    let prompt = &manifest.prompt;
+    let needed = prompt.image_tokens + prompt.text_tokens_max + TOKENS_PER_ACTION * u32::from(manifest.chunk.length);
+    within("cache.capacity", cache.capacity, needed, needed)
+}

@@ -1,0 +1,82 @@
+//! Family name to constructor. A closed list: what is not here cannot be loaded.
+
+use crate::bundle::{Bundle, BundleError};
+use crate::spatialvla::SpatialVla;
+use egogrid_action_grids::StatsError;
+use egogrid_runtime::execution::{Environment, ExecutionError, GraphOptions};
+use egogrid_runtime::policy::Policy;
+use std::fmt;
+use std::str::FromStr;
+
+/// One policy architecture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// SpatialVLA, arXiv:2501.15830.
+    SpatialVla,
+}
+
+impl Family {
+    /// All of them.
+    pub const ALL: [Self; 1] = [Self::SpatialVla];
+
+    /// As in `bundle.toml`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SpatialVla => "spatialvla",
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Family {
+    type Err = BundleError;
+    fn from_str(name: &str) -> Result<Self, BundleError> {
+        let unknown = || BundleError::UnknownFamily { found: name.to_owned(), known: Self::ALL.map(Self::name).to_vec() };
+        Self::ALL.into_iter().find(|family| family.name() == name).ok_or_else(unknown)
+    }
+}
+
+/// What a policy is loaded with, besides its bundle.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoadOptions {
+    /// Whose statistics turn normalized actions into physical ones. Required: a wrong guess moves the robot wrongly.
+    pub stats_key: String,
+    /// Where and how the graphs run.
+    pub graph: GraphOptions,
+}
+
+/// Why there is no policy.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The bundle.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The library, the provider or a graph.
+    #[error(transparent)]
+    Execution(#[from] ExecutionError),
+    /// No such statistics.
+    #[error(transparent)]
+    Statistics(#[from] StatsError),
+}
+
+impl LoadError {
+    /// Whether something is missing on this machine (exit code 4).
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Execution(error) if error.is_missing())
+    }
+}
+
+/// Loads the policy that `bundle` holds.
+///
+/// # Errors
+/// Statistics that the bundle does not have, a provider that cannot start, graphs that are not what the manifest says.
+pub fn load(environment: &Environment, bundle: &Bundle, options: &LoadOptions) -> Result<Box<dyn Policy>, LoadError> {
+    match bundle.family() {
+        Family::SpatialVla => Ok(Box::new(SpatialVla::load(environment, bundle, options)?)),
+    }
+}

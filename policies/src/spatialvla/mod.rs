@@ -1,0 +1,195 @@
+//! SpatialVLA, arXiv:2501.15830: picture, depth and instruction to a chunk of end-effector deltas.
+//!
+//! From: [`Observation`]. To: [`ActionChunk`]. [`SpatialVla::infer_watched`] is the family on one screen; each stage
+//! writes straight into the memory that the next one reads. Checked stage by stage against `golden.safetensors`.
+
+mod greedy;
+mod inputs;
+mod prompt;
+mod replay;
+mod session;
+mod tables;
+mod watch;
+
+pub use prompt::{INSTRUCTION_BYTES_MAX, PromptError};
+pub use watch::StageOutput;
+pub(crate) use replay::replay;
+pub(crate) use tables::check_tables;
+
+use crate::bundle::{Bundle, Manifest};
+use crate::registry::{LoadError, LoadOptions};
+use egogrid_action_grids::{ActionTokenizer, FoundKind, NormStats, StatsError, TokenKind};
+use egogrid_runtime::execution::{Environment, ExecutionError};
+use egogrid_runtime::observation::Observation;
+use egogrid_runtime::policy::{ActionChunk, Policy, PolicyError, PolicySpec};
+use egogrid_runtime::stage::{Stage, StageTimes};
+use inputs::Inputs;
+use prompt::Prompt;
+use session::Session;
+use watch::Watch;
+
+/// A loaded SpatialVLA policy.
+#[derive(Debug)]
+pub struct SpatialVla {
+    spec: PolicySpec,
+    inputs: Inputs,
+    prompt: Prompt,
+    session: Session,
+    tokenizer: ActionTokenizer,
+    statistics: NormStats,
+    eos_id: u32,
+}
+
+/// Tokens of one chunk and what is known about each.
+#[derive(Debug, Default)]
+struct Generation {
+    token_ids: Vec<u32>,
+    confidence: Vec<f32>,
+    runner_up: Vec<(u32, f32)>,
+}
+
+impl SpatialVla {
+    /// Loads everything; nothing large is allocated after that.
+    ///
+    /// # Errors
+    /// Unknown statistics, a provider that cannot start, a tokenizer or graph that is not the one of the manifest.
+    pub fn load(environment: &Environment, bundle: &Bundle, options: &LoadOptions) -> Result<Self, LoadError> {
+        let statistics = *bundle.statistics().get(&options.stats_key)?;
+        let inputs = Inputs::new(bundle.manifest())?;
+        let prompt = Prompt::load(bundle)?;
+        let session = Session::load(environment, bundle, &options.graph)?;
+        let tokenizer = bundle.action_tokenizer().clone();
+        let (spec, eos_id) = (spec(bundle.id(), bundle.manifest()), bundle.manifest().prompt.eos_id);
+        Ok(Self { spec, inputs, prompt, session, tokenizer, statistics, eos_id })
+    }
+
+    /// Goes on with other statistics of the same bundle.
+    ///
+    /// # Errors
+    /// An unknown key; the old statistics stay.
+    pub fn use_statistics(&mut self, bundle: &Bundle, stats_key: &str) -> Result<(), StatsError> {
+        self.statistics = *bundle.statistics().get(stats_key)?;
+        Ok(())
+    }
+
+    /// [`Policy::infer`], showing every stage's output to `watch`.
+    ///
+    /// # Errors
+    /// As [`Policy::infer`].
+    pub fn infer_watched(&mut self, observation: &Observation, watch: Watch<'_>) -> Result<ActionChunk, PolicyError> {
+        let (frame, mut watch, mut times) = (&observation.frame, watch, StageTimes::default());
+        let (inputs, session) = (&mut self.inputs, &mut self.session);
+
+        times.measure(Stage::Preprocess, || -> Result<(), PolicyError> {
+            let text_ids = self.prompt.ids(&observation.instruction).map_err(observed(Stage::Preprocess))?;
+            session.set_text(text_ids).map_err(failed(Stage::Preprocess))?;
+            let pixels = session.pixel_values_mut().map_err(failed(Stage::Preprocess))?;
+            inputs.write_pixels(&frame.rgb, pixels)?;
+            watch.show(StageOutput::TextIds(text_ids));
+            watch.show(StageOutput::PixelValues(pixels));
+            Ok(())
+        })?;
+        let depth = times.measure(Stage::Depth, || inputs.average_depth(frame))?;
+        watch.show(StageOutput::PatchDepth(inputs.patch_depth_m()));
+        times.measure(Stage::Ego3d, || {
+            let encoding = session.freq_encoding_mut().map_err(failed(Stage::Ego3d))?;
+            inputs.write_encoding(frame, encoding)?;
+            watch.show(StageOutput::PointsXyz(inputs.points_xyz_m()));
+            watch.show(StageOutput::FreqEncoding(encoding));
+            Ok(())
+        })?;
+        times.measure(Stage::Vision, || session.run_vision()).map_err(failed(Stage::Vision))?;
+        watch.vision(session).map_err(failed(Stage::Vision))?;
+
+        let generation = self.generate(&mut times, &mut watch)?;
+
+        let chunk_len = usize::from(self.spec.chunk_len);
+        let normalized = times.measure(Stage::Grid, || self.tokenizer.decode_chunk(&generation.token_ids, chunk_len));
+        let normalized = normalized.map_err(observed(Stage::Grid))?;
+        watch.show(StageOutput::Normalized(&normalized));
+        let actions = times.measure(Stage::Unnormalize, || {
+            normalized.iter().map(|action| self.statistics.unnormalize(action)).collect::<Result<Vec<_>, _>>()
+        });
+        let actions = actions.map_err(observed(Stage::Unnormalize))?;
+        watch.show(StageOutput::Actions(&actions));
+
+        let Generation { token_ids, confidence, runner_up } = generation;
+        let (sequence, depth, points_xyz_m) = (observation.sequence, Some(depth), self.inputs.points());
+        Ok(ActionChunk { sequence, actions, normalized, token_ids, confidence, runner_up, times, depth, points_xyz_m })
+    }
+
+    /// Greedy, over the whole vocabulary, exactly one chunk: the first token that does not belong there ends it.
+    fn generate(&mut self, times: &mut StageTimes, watch: &mut Watch<'_>) -> Result<Generation, PolicyError> {
+        let mut generation = Generation::default();
+        let token_count = usize::from(self.spec.chunk_len) * TokenKind::SLOTS.len();
+        for position in 0..token_count {
+            let stage = if position == 0 { Stage::Prefill } else { Stage::Decode };
+            let choice = times.measure(stage, || {
+                let logits = match generation.token_ids.last() {
+                    None => self.session.run_prefill(),
+                    Some(token) => self.session.run_decode(*token),
+                };
+                let logits = logits.map_err(failed(stage))?;
+                watch.show(StageOutput::StepLogits(position, logits));
+                greedy::choose(logits).ok_or(PolicyError::NotFinite { stage, what: "logits" })
+            })?;
+            generation.token_ids.push(choice.id);
+            generation.confidence.push(choice.probability);
+            generation.runner_up.push(choice.runner_up);
+            if let Err(error) = self.require_kind(position, token_count, &generation.token_ids) {
+                watch.show(StageOutput::TokenIds(&generation.token_ids));
+                return Err(error);
+            }
+        }
+        watch.show(StageOutput::TokenIds(&generation.token_ids));
+        Ok(generation)
+    }
+
+    /// The last of `token_ids` is of the kind that its place in the chunk asks for.
+    fn require_kind(&self, position: usize, expected: usize, token_ids: &[u32]) -> Result<(), PolicyError> {
+        let found = token_ids[position];
+        let wanted = TokenKind::at_slot(position);
+        match self.tokenizer.table().kind_of(found) {
+            FoundKind::Action(kind) if kind == wanted => Ok(()),
+            FoundKind::End => Err(PolicyError::EarlyEnd { token_ids: token_ids.to_vec(), expected, eos_id: self.eos_id }),
+            _ => {
+                let ids = self.tokenizer.table().ids(wanted);
+                let expected = format!("a {wanted} token ({} to {})", ids.start, ids.end - 1);
+                Err(PolicyError::WrongKind { token_ids: token_ids.to_vec(), position, found, expected })
+            }
+        }
+    }
+}
+
+impl Policy for SpatialVla {
+    fn spec(&self) -> &PolicySpec {
+        &self.spec
+    }
+
+    fn infer(&mut self, observation: &Observation) -> Result<ActionChunk, PolicyError> {
+        self.infer_watched(observation, Watch::nobody())
+    }
+
+    /// Nothing outlives an inference but the tokenized instruction, which depends on nothing else.
+    fn reset(&mut self) {}
+}
+
+fn spec(id: String, manifest: &Manifest) -> PolicySpec {
+    PolicySpec {
+        id,
+        image_px: [manifest.image.width_px, manifest.image.height_px],
+        chunk_len: manifest.chunk.length,
+        steps_executed: manifest.chunk.steps_executed,
+        control_hz: manifest.chunk.control_hz,
+        needs_depth: true,
+        needs_extrinsics: manifest.ego3d.frame == crate::bundle::manifest::PointFrame::Base,
+    }
+}
+
+fn failed(stage: Stage) -> impl Fn(ExecutionError) -> PolicyError {
+    move |error| PolicyError::Execution { stage, message: error.to_string() }
+}
+
+fn observed<E: std::error::Error + Send + Sync + 'static>(stage: Stage) -> impl Fn(E) -> PolicyError {
+    move |error| PolicyError::Observation { stage, source: Box::new(error) }
+}

@@ -1,0 +1,79 @@
+//! What every stage put out, for those who compare or show it. Costs nothing where nobody watches.
+
+use super::session::Session;
+use egogrid_action_grids::{Action, NormalizedAction};
+use egogrid_runtime::execution::ExecutionError;
+
+/// Output of one stage, valid during the call. Names and shapes are those of `golden.safetensors`.
+#[derive(Debug, Clone, Copy)]
+pub enum StageOutput<'a> {
+    /// `[text_tokens]`.
+    TextIds(&'a [i64]),
+    /// `[3, height, width]` in 0..=1.
+    PixelValues(&'a [f32]),
+    /// `[rows, columns]` of sub-cells, metres.
+    PatchDepth(&'a [f32]),
+    /// `[patches, samples, 3]`, metres.
+    PointsXyz(&'a [f32]),
+    /// `[patches, numbers]`.
+    FreqEncoding(&'a [f32]),
+    /// An output of the vision graph by its name.
+    Vision(&'static str, &'a [f32]),
+    /// Of the token at this position, `[vocabulary]`.
+    StepLogits(usize, &'a [f32]),
+    /// Everything generated.
+    TokenIds(&'a [u32]),
+    /// One per control step.
+    Normalized(&'a [NormalizedAction]),
+    /// One per control step.
+    Actions(&'a [Action]),
+}
+
+impl StageOutput<'_> {
+    /// The name in `golden.safetensors`.
+    pub fn name(&self) -> String {
+        match self {
+            Self::TextIds(_) => "text_ids".to_owned(),
+            Self::PixelValues(_) => "pixel_values".to_owned(),
+            Self::PatchDepth(_) => "patch_depth_m".to_owned(),
+            Self::PointsXyz(_) => "points_xyz".to_owned(),
+            Self::FreqEncoding(_) => "freq_encoding".to_owned(),
+            Self::Vision(name, _) => (*name).to_owned(),
+            Self::StepLogits(step, _) => format!("step{step}_logits"),
+            Self::TokenIds(_) => "token_ids".to_owned(),
+            Self::Normalized(_) => "normalized".to_owned(),
+            Self::Actions(_) => "actions".to_owned(),
+        }
+    }
+}
+
+/// Somebody who looks at stage outputs, or nobody.
+pub struct Watch<'a>(Option<&'a mut dyn FnMut(StageOutput<'_>)>);
+
+impl<'a> Watch<'a> {
+    /// Calls `see` with every stage's output.
+    pub fn with(see: &'a mut dyn FnMut(StageOutput<'_>)) -> Self {
+        Self(Some(see))
+    }
+
+    /// Nobody looks.
+    pub fn nobody() -> Self {
+        Self(None)
+    }
+
+    pub(super) fn show(&mut self, output: StageOutput<'_>) {
+        if let Some(see) = &mut self.0 {
+            see(output);
+        }
+    }
+
+    /// The outputs of the vision graph are copied from wherever they lie, so only for somebody.
+    pub(super) fn vision(&mut self, session: &Session) -> Result<(), ExecutionError> {
+        if self.0.is_some() {
+            for (name, values) in session.vision_outputs()? {
+                self.show(StageOutput::Vision(name, &values));
+            }
+        }
+        Ok(())
+    }
+}
