@@ -1,0 +1,216 @@
+//! A bundle is taken whole and unaltered, or refused with an error that says what is wrong.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::TinyBundle;
+use egogrid_policies::bundle::{Bundle, BundleError, read_manifest};
+use std::fs;
+use std::path::Path;
+
+fn open(bundle: &TinyBundle) -> Result<Bundle, BundleError> {
+    let dir = tempfile::tempdir().unwrap();
+    bundle.write(dir.path());
+    Bundle::open(dir.path())
+}
+
+#[test]
+fn a_whole_bundle_is_taken_and_says_what_it_is() {
+    let bundle = open(&TinyBundle::new()).unwrap();
+    assert_eq!(bundle.id(), "spatialvla/tiny");
+    assert_eq!(bundle.statistics().keys().collect::<Vec<_>>(), ["a/1"]);
+    assert_eq!(bundle.action_tokenizer().translation_grid().cell_count(), 8);
+    let stored = bundle.intrinsics("a/1").unwrap();
+    assert_eq!((stored.key.as_str(), stored.intrinsics.focal_px()), ("default", [4.5, 4.5]));
+}
+
+#[test]
+fn progress_ends_at_the_total() {
+    let dir = tempfile::tempdir().unwrap();
+    TinyBundle::new().write(dir.path());
+    let mut last = None;
+    Bundle::open_with_progress(dir.path(), &mut |progress| last = Some(progress)).unwrap();
+    let last = last.unwrap();
+    assert_eq!(last.bytes_done, last.bytes_total);
+}
+
+/// Every byte of every file, and one bit of each: a bundle is small enough to try them all.
+#[test]
+fn any_single_altered_byte_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let bundle = TinyBundle::new();
+    bundle.write(dir.path());
+    for (name, contents) in &bundle.files {
+        for at in 0..contents.len() {
+            let mut altered = contents.clone();
+            altered[at] ^= 1 << (at % 8);
+            fs::write(dir.path().join(name), &altered).unwrap();
+            let error = Bundle::open(dir.path()).expect_err(&format!("{name} byte {at}"));
+            assert!(matches!(error, BundleError::Altered { .. }), "{name} byte {at}: {error}");
+        }
+        fs::write(dir.path().join(name), contents).unwrap();
+    }
+    Bundle::open(dir.path()).expect("as at the start");
+}
+
+/// A byte in the marker of the first line can turn it into an ordinary comment: then the rest is unaltered, and that is asserted.
+#[test]
+fn an_altered_byte_of_the_manifest_is_refused_or_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let bundle = TinyBundle::new();
+    bundle.write(dir.path());
+    let (path, contents) = (dir.path().join("bundle.toml"), bundle.manifest_bytes());
+    let (_, unaltered) = read_manifest(dir.path()).unwrap();
+    for at in 0..contents.len() {
+        let mut altered = contents.clone();
+        altered[at] ^= 1 << (at % 8);
+        fs::write(&path, &altered).unwrap();
+        if let Ok((_, manifest)) = read_manifest(dir.path()) {
+            assert!(at < "# sha256 ".len() && manifest == unaltered, "byte {at}");
+        }
+    }
+}
+
+#[test]
+fn a_file_cut_off_anywhere_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let bundle = TinyBundle::new();
+    bundle.write(dir.path());
+    let mut files = bundle.files.clone();
+    files.push(("bundle.toml", bundle.manifest_bytes()));
+    for (name, contents) in &files {
+        for length in 0..contents.len() {
+            fs::write(dir.path().join(name), &contents[..length]).unwrap();
+            assert!(Bundle::open(dir.path()).is_err(), "{name} cut to {length} bytes");
+        }
+        let longer = [contents.as_slice(), b"\n"].concat();
+        fs::write(dir.path().join(name), longer).unwrap();
+        assert!(Bundle::open(dir.path()).is_err(), "{name} with one byte more");
+        fs::write(dir.path().join(name), contents).unwrap();
+    }
+    Bundle::open(dir.path()).expect("as at the start");
+}
+
+#[test]
+fn a_missing_an_extra_and_a_linked_file_are_refused_before_any_is_read() {
+    let refusal = |change: fn(&Path)| {
+        let dir = tempfile::tempdir().unwrap();
+        TinyBundle::new().write(dir.path());
+        change(dir.path());
+        Bundle::open(dir.path()).unwrap_err()
+    };
+    let missing = refusal(|dir| fs::remove_file(dir.join("weights.bin")).unwrap());
+    assert!(matches!(&missing, BundleError::MissingFile { file } if file == "weights.bin"), "{missing}");
+    let extra = refusal(|dir| fs::write(dir.join("notes.txt"), "x").unwrap());
+    assert!(matches!(&extra, BundleError::UnlistedFile { file } if file == "notes.txt"), "{extra}");
+    let nested = refusal(|dir| fs::create_dir(dir.join("more")).unwrap());
+    assert!(matches!(&nested, BundleError::UnlistedFile { .. }), "{nested}");
+    let linked = refusal(|dir| {
+        fs::remove_file(dir.join("weights.bin")).unwrap();
+        std::os::unix::fs::symlink("README.md", dir.join("weights.bin")).unwrap();
+    });
+    assert!(matches!(&linked, BundleError::MissingFile { .. }), "{linked}");
+    let none = refusal(|dir| fs::remove_file(dir.join("bundle.toml")).unwrap());
+    assert!(matches!(none, BundleError::NotABundle { .. }), "{none}");
+}
+
+/// One defect each, in otherwise whole bundles with the right digests.
+#[test]
+fn every_wrong_value_of_the_manifest_is_refused_by_name() {
+    let defects = [
+        ("schema_version = 1", "schema_version = 2", "schema_version 2"),
+        ("schema_version = 1", "schema_version = \"1\"", "schema_version"),
+        ("family = \"spatialvla\"", "family = \"openvla\"", "[\"spatialvla\"]"),
+        ("precision = \"fp32\"", "precision = \"fp8\"", "fp8"),
+        ("exporter = \"a test\"", "exporter = \"a test\"\nnote = 1", "note"),
+        ("[depth]", "[dept]", "dept"),
+        ("rescale = 0.00392156862745098", "rescale = nan", "image.rescale"),
+        ("resample = \"pillow_bicubic\"", "resample = \"nearest\"", "nearest"),
+        ("width_px = 4", "width_px = 0", "image.width_px is 0"),
+        ("width_px = 4", "width_px = 4294967296", "bundle.toml"),
+        ("sources = [\"sensor\"]", "sources = []", "depth.sources"),
+        ("sources = [\"sensor\"]", "sources = [\"estimated\"]", "depth.sources"),
+        ("patch_rows = 1", "patch_rows = 3", "divisor"),
+        ("samples_per_patch_side = 1", "samples_per_patch_side = 0", "samples_per_patch_side"),
+        ("center_m = [0.0, 0.0, 2.0]", "center_m = [0.0, inf, 2.0]", "center_m"),
+        ("scale_m = 2.0", "scale_m = 0.0", "scale_m"),
+        ("scale_m = 2.0", "scale_m = -inf", "scale_m"),
+        ("image_tokens = 1", "image_tokens = 2", "image_tokens"),
+        ("eos_id = 1", "eos_id = 26", "eos_id"),
+        ("eos_id = 1", "eos_id = 9", "tokens"),
+        ("text_tokens_max = 4", "text_tokens_max = 1000000", "text_tokens_max"),
+        ("vocabulary_size = 26", "vocabulary_size = 25", "tokens"),
+        ("action_begin_id = 8", "action_begin_id = 4294967295", "tokens"),
+        ("translation_cells = 8\nrotation_cells = 8", "translation_cells = 9\nrotation_cells = 7", "translation"),
+        ("gripper_cells = 2", "gripper_cells = 0", "tokens"),
+        ("length = 1", "length = 65", "chunk.length"),
+        ("steps_executed = 1", "steps_executed = 2", "steps_executed"),
+        ("control_hz = 80.0", "control_hz = -1.0", "control_hz"),
+        ("capacity = 8", "capacity = 9", "cache.capacity"),
+        ("layers = 1", "layers = 2", "present.1.key"),
+        ("name = \"vision\"", "name = \"visio\"", "vision, prefill and decode"),
+        ("file = \"vision.onnx\"", "file = \"elsewhere.onnx\"", "graphs.file"),
+        ("shape = [1, 3, 4, 4]", "shape = [1, 3, 4, 5]", "pixel_values"),
+        ("dtype = \"i64\", shape = [1, \"text_tokens\"]", "dtype = \"i32\", shape = [1, \"text_tokens\"]", "text_ids"),
+        ("{ name = \"seqlens_k\", dtype = \"i32\", shape = [1] }, ", "", "seqlens_k"),
+        ("{ name = \"total_len\"", "{ name = \"extra\", dtype = \"f32\", shape = [] }, { name = \"total_len\"", "extra"),
+        ("shape = [1, 1, 8, 2] }]\n\n[[graphs]]\nname = \"decode\"", "shape = [1, 1, 8, 3] }]\n\n[[graphs]]\nname = \"decode\"", "present.0.value"),
+    ];
+    for (from, to, names) in defects {
+        let error = open(&TinyBundle::new().replace(from, to)).expect_err(to).to_string();
+        assert!(error.contains(names), "{to}: {error}");
+    }
+}
+
+#[test]
+fn every_wrong_number_of_the_tables_is_refused_by_name() {
+    let grid = |from: &str, to: &str| {
+        let text = String::from_utf8(TinyBundle::new().files.iter().find(|(name, _)| *name == "grid.json").unwrap().1.clone()).unwrap();
+        assert!(text.contains(from));
+        ("grid.json", text.replacen(from, to, 1))
+    };
+    let statistics = |from: &str, to: &str| {
+        let text = String::from_utf8(TinyBundle::new().files.iter().find(|(name, _)| *name == "statistics.json").unwrap().1.clone()).unwrap();
+        assert!(text.contains(from));
+        ("statistics.json", text.replacen(from, to, 1))
+    };
+    let defects = [
+        (grid("[0, 1.5, 3.2]", "[0, NaN, 3.2]"), "grid.json"),
+        (grid("[0, 1.5, 3.2]", "[0, 1e400, 3.2]"), "grid.json"),
+        (grid("[0, 1.5, 3.2]", "[0, 3.5, 3.2]"), "theta_rad"),
+        (grid("[0, 0.5, 1.8]", "[0, 1.8]"), "translation"),
+        (grid("\"roll\"", "\"rol\""), "rol"),
+        (grid("\"yaw\": [-1, 0, 1]}", "\"yaw\": [-1, 0, 1]}, \"cell_points\": {\"translation\": [[0, 0, 0]]}"), "translation"),
+        (grid("\"yaw\": [-1, 0, 1]}", "\"yaw\": [-1, 0, 1]}, \"cell_point\": {}"), "cell_point"),
+        (statistics("\"q99\": [1", "\"q99\": [-2"), "q99"),
+        (statistics("\"q01\": [-1,", "\"q01\": ["), "q01"),
+        (statistics("\"mask\"", "\"masks\""), "mask"),
+        (("intrinsics.json", r#"{"a": {"intrinsic": [[0, 0, 2], [0, 4, 2], [0, 0, 1]], "width": 4, "height": 4}}"#.to_owned()), "pinhole"),
+        (("intrinsics.json", r#"{"a": {"intrinsic": [[4, 0, 2], [0, 4, 2], [0, 0, 1]], "width": 4}}"#.to_owned()), "height"),
+    ];
+    for ((file, contents), names) in defects {
+        let error = open(&TinyBundle::new().replace_file(file, &contents)).expect_err(&contents).to_string();
+        assert!(error.contains(names), "{contents}: {error}");
+    }
+}
+
+#[test]
+fn unknown_keys_are_answered_with_the_known_ones() {
+    let bundle = open(&TinyBundle::new()).unwrap();
+    let error = bundle.statistics().get("b/1").unwrap_err().to_string();
+    assert!(error.contains("b/1") && error.contains("a/1"), "{error}");
+    let own = r#"{"b": {"intrinsic": [[4, 0, 2], [0, 4, 2], [0, 0, 1]], "width": 4, "height": 4}}"#;
+    let error = open(&TinyBundle::new().replace_file("intrinsics.json", own)).unwrap().intrinsics("a/1").unwrap_err().to_string();
+    assert!(error.contains("a/1") && error.contains("\"b\""), "{error}");
+}
+
+/// A digest that is right proves who wrote a file, not that it is sane: sizes are bounded before anything is parsed.
+#[test]
+fn files_larger_than_any_real_one_are_refused_unparsed() {
+    let huge = " ".repeat((16 << 20) + 1);
+    let error = open(&TinyBundle::new().replace_file("grid.json", &huge)).unwrap_err();
+    assert!(matches!(&error, BundleError::TooLarge { file, .. } if file == "grid.json"), "{error}");
+    let long = format!("family = \"spatialvla\" #{}", " ".repeat(1 << 20));
+    let error = open(&TinyBundle::new().replace("family = \"spatialvla\"", &long)).unwrap_err();
+    assert!(matches!(&error, BundleError::TooLarge { file, .. } if file == "bundle.toml"), "{error}");
+}
