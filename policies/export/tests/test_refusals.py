@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from egogrid_export.cli import main
@@ -236,3 +237,51 @@ def test_two_exports_of_one_checkpoint_are_the_same_bytes(variant, tmp_path: Pat
         assert export(checkpoint, tmp_path / name) == 0
     for path in (tmp_path / "first").iterdir():
         assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes(), path.name
+
+
+def test_an_interrupted_export_leaves_nothing_behind(variant, tmp_path: Path, capsys, monkeypatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(spatialvla_export, "golden_tensors", interrupted)
+    assert export(variant(), tmp_path / "bundle") == 130
+    assert "nothing was written" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
+@pytest.mark.parametrize("word", ["<image>", "<eos>", "<bos>", "<ACTION00003>"])
+def test_special_tokens_in_an_instruction_are_refused(variant, tmp_path: Path, capsys, word: str) -> None:
+    assert export(variant(), tmp_path / "bundle", "--cases", str(case_directory(tmp_path, instruction=f"pick {word}"))) == WRONG
+    assert word in capsys.readouterr().err
+
+
+def test_an_instruction_beyond_the_limit_is_refused(variant, tmp_path: Path, capsys) -> None:
+    assert export(variant(), tmp_path / "bundle", "--cases", str(case_directory(tmp_path, instruction="pick " * 60))) == WRONG
+    assert "at most 128" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [({"stats_key": "other"}, WRONG), ({"depth_kind": "guess"}, WRONG), ({"typo": 1}, WRONG), ({"image": "no.png"}, MISSING)],
+)
+def test_wrong_cases_are_refused(variant, tmp_path: Path, capsys, change: dict, code: int) -> None:
+    assert export(variant(), tmp_path / "bundle", "--cases", str(case_directory(tmp_path, **change))) == code
+    assert "expected" in capsys.readouterr().err
+
+
+def case_directory(tmp_path: Path, **changes: object) -> Path:
+    """One whole case, but for `changes`."""
+    directory = tmp_path / "cases"
+    directory.mkdir()
+    Image.fromarray(np.full((40, 50, 3), 90, dtype=np.uint8)).save(directory / "a.png")
+    np.save(directory / "a.npy", np.full((20, 30), 0.7, dtype=np.float32))
+    case = {
+        "image": "a.png",
+        "depth": "a.npy",
+        "depth_kind": "sensor",
+        "depth_max_m": 2.0,
+        "instruction": "pick",
+        "stats_key": "random/1.0.0",
+    }
+    (directory / "a.json").write_text(json.dumps(case | changes))
+    return directory

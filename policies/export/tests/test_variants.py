@@ -28,6 +28,7 @@ VARIANTS = {
     "ten frequencies": {"frequencies": 10},
     "one rotation cell": {"bins": (4, 8, 4, 1, 1, 1)},
     "one step": {"chunk": 1},
+    "tied head that the file has too": {"text": {"tie_word_embeddings": DROP}},
     "one file of f32": {"shards": 1, "dtype": "f32"},
     "three shards of f16": {"shards": 3, "dtype": "f16"},
     "no soft-caps": {"text": {"attn_logit_softcapping": None, "final_logit_softcapping": None}},

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from egogrid_export.bundle import bundle_directory
 from egogrid_export.checkpoint import Checkpoint
-from egogrid_export.errors import CheckpointError, ExportError
+from egogrid_export.errors import CheckpointError, ExportError, UsageError
 from egogrid_export.options import DEPTH_SOURCES, PRECISIONS, Options
 from egogrid_export.progress import Progress, peak_memory_mb
 from egogrid_export.spatialvla.export import export as export_spatialvla
@@ -36,6 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ExportError as error:
         print(f"egogrid_export: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        print(f"egogrid_export: {error}; expected room and permission to write {options.bundle}; nothing was written", file=sys.stderr)
+        return UsageError.exit_code
     except KeyboardInterrupt:
         print("egogrid_export: interrupted, nothing was written", file=sys.stderr)
         return INTERRUPTED

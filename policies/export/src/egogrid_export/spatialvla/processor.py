@@ -188,6 +188,9 @@ def read_tokenizer(checkpoint: Checkpoint, model: ModelConfig, grid: ActionGrid)
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises its errors as plain Exception
         raise CheckpointError(f"tokenizer.json cannot be read ({error})", "a tokenizers file", "copy it again") from None
+    # transformers ignores what a file says about these unless it is asked for them.
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
     expected = {ACTION_TOKEN.format(cell): model.action_begin_id + cell for cell in range(grid.tokens)}
     expected["<image>"] = model.image_token_id
     for token, token_id in expected.items():
@@ -207,6 +210,8 @@ def prompt_ids(tokenizer: Tokenizer, model: ModelConfig, instruction: str) -> np
     """`<bos>` instruction `\\n`, the text part of the prompt: i64 `[text_tokens]`. Image and action tokens in it are refused."""
     bos = tokenizer.id_to_token(model.bos_id)
     ids = tokenizer.encode(f"{bos}{instruction}\n", add_special_tokens=False).ids
+    if ids[:1] != [model.bos_id]:
+        raise CheckpointError(f"tokenizer.json reads {bos} as {ids[:1]}", f"[{model.bos_id}]", "make it a special token of the tokenizer")
     for token_id in ids[1:]:
         if token_id in (model.bos_id, model.eos_id, model.image_token_id) or token_id >= model.action_begin_id:
             raise CheckpointError(
