@@ -11,6 +11,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,6 +24,9 @@ const LOG_LINE_BYTES_MAX: usize = 2000;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long the last lines of an ended worker may take to arrive.
 const LOG_REST_MAX: Duration = Duration::from_millis(500);
+
+/// Makes the instance name of every worker of this process its own.
+static STARTS: AtomicU32 = AtomicU32::new(0);
 
 /// Why there is no worker.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +116,6 @@ pub struct Worker {
     peer: WorkerPeer,
     process: Process,
     info: SimInfo,
-    starts: u32,
     _host: zenoh::liveliness::LivelinessToken,
 }
 
@@ -124,8 +127,8 @@ impl Worker {
     pub fn start(session: &BridgeSession, config: WorkerConfig) -> Result<Self, WorkerError> {
         let host = WorkerPeer::announce_host(session, &config.robot)?;
         let mut peer = WorkerPeer::new(session, &config.robot)?;
-        let (process, info) = launch(session, &config, &mut peer, 0)?;
-        Ok(Self { config, session: session.clone(), peer, process, info, starts: 1, _host: host })
+        let (process, info) = launch(session, &config, &mut peer)?;
+        Ok(Self { config, session: session.clone(), peer, process, info, _host: host })
     }
 
     /// Kills it, if it still runs, and starts another one in its place.
@@ -134,9 +137,8 @@ impl Worker {
     /// As for [`Self::start`].
     pub fn restart(&mut self) -> Result<(), WorkerError> {
         self.process.kill();
-        let (process, info) = launch(&self.session, &self.config, &mut self.peer, self.starts)?;
+        let (process, info) = launch(&self.session, &self.config, &mut self.peer)?;
         (self.process, self.info) = (process, info);
-        self.starts += 1;
         Ok(())
     }
 
@@ -171,9 +173,9 @@ impl Worker {
     }
 }
 
-fn launch(session: &BridgeSession, config: &WorkerConfig, peer: &mut WorkerPeer, starts: u32) -> Result<(Process, SimInfo), WorkerError> {
+fn launch(session: &BridgeSession, config: &WorkerConfig, peer: &mut WorkerPeer) -> Result<(Process, SimInfo), WorkerError> {
     let endpoint = session.listen_endpoint().ok_or(WorkerError::NotListening)?;
-    let instance = format!("{}-{starts}", std::process::id());
+    let instance = format!("{}-{}", std::process::id(), STARTS.fetch_add(1, Ordering::Relaxed));
     let end = Instant::now() + config.start_max;
     let mut process = Process::spawn(config, &endpoint.to_string(), &instance)?;
     while !peer.wait_alive(&instance, LOOK_EVERY) {
