@@ -1,0 +1,147 @@
+//! What the recorders keep of a run: owned copies, made on the loop's thread without copying a pixel.
+//!
+//! From: the borrowed [`Look`] and the episode's begin and end. To: `view::scene` and `video`, on their own threads.
+
+use egogrid_runtime::camera::Frame;
+use egogrid_runtime::observation::{EndEffectorState, Observation};
+use egogrid_runtime::policy::ActionChunk;
+use egogrid_runtime::safety::SafeAction;
+use egogrid_runtime::stage::StageTimes;
+use egogrid_runtime::tick::Look;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One attempt at a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Episode {
+    /// Name of the task, e.g. `drawer-open`.
+    pub task: String,
+    /// What the policy is told.
+    pub instruction: String,
+    /// Seed of the simulator.
+    pub seed: u32,
+    /// Counts all episodes of the run, from 0.
+    pub index: u32,
+}
+
+/// How an episode ended.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Outcome {
+    /// The task's own criterion was met.
+    Success,
+    /// It was not, within the steps allowed.
+    Failure,
+    /// The gate latched a stop. Counts as a failure.
+    SafetyStop {
+        /// Why.
+        reason: String,
+    },
+    /// The episode could not be run to its end: simulator, transport. Says nothing about the policy.
+    Harness {
+        /// What happened.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Success => f.write_str("SUCCESS"),
+            Self::Failure => f.write_str("FAILED"),
+            Self::SafetyStop { reason } => write!(f, "STOPPED ({reason})"),
+            Self::Harness { reason } => write!(f, "NOT RUN ({reason})"),
+        }
+    }
+}
+
+/// Where the run stands. Every look carries it, so that a dropped message cannot leave a wrong label.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The episode that is running or has just ended.
+    pub episode: Option<Arc<Episode>>,
+    /// Its outcome, once it has ended.
+    pub outcome: Option<Outcome>,
+    /// The episode before it, and how that ended.
+    pub previous: Option<(Arc<Episode>, Outcome)>,
+    /// Episodes that ended with success or failure.
+    pub judged: u32,
+    /// Episodes that ended with success.
+    pub successes: u32,
+    /// Looks of this episode so far.
+    pub looks: u32,
+    /// Control steps of this episode so far.
+    pub steps: u32,
+}
+
+impl Progress {
+    pub(crate) fn begin(&mut self, episode: Episode) {
+        if let (Some(before), Some(outcome)) = (self.episode.take(), self.outcome.take()) {
+            self.previous = Some((before, outcome));
+        }
+        self.episode = Some(Arc::new(episode));
+        (self.looks, self.steps) = (0, 0);
+    }
+
+    pub(crate) fn count_look(&mut self, steps: usize) {
+        self.looks += 1;
+        self.steps = self.steps.saturating_add(u32::try_from(steps).unwrap_or(u32::MAX));
+    }
+
+    pub(crate) fn end(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Success => (self.judged, self.successes) = (self.judged + 1, self.successes + 1),
+            Outcome::Failure | Outcome::SafetyStop { .. } => self.judged += 1,
+            Outcome::Harness { .. } => {}
+        }
+        self.outcome = Some(outcome);
+    }
+}
+
+/// What was seen at one moment. Pictures are shared, not copied.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    /// Counts up over the whole run, one for each moment shown.
+    pub index: i64,
+    pub frame: Frame,
+    pub state: Option<EndEffectorState>,
+}
+
+impl Seen {
+    pub(crate) fn of(index: i64, observation: &Observation) -> Self {
+        Self { index, frame: observation.frame.clone(), state: observation.state.clone() }
+    }
+}
+
+/// What was done about it.
+#[derive(Debug, Clone)]
+pub(crate) struct Done {
+    /// The chunk, or why there is none, in words.
+    pub answer: Result<ActionChunk, String>,
+    pub sent: Vec<SafeAction>,
+    pub times: StageTimes,
+    pub latency: Duration,
+}
+
+impl Done {
+    pub(crate) fn of(look: &Look<'_>) -> Self {
+        Self {
+            answer: look.chunk.cloned().map_err(ToString::to_string),
+            sent: look.sent.to_vec(),
+            times: *look.times,
+            latency: look.latency,
+        }
+    }
+}
+
+/// One message to a recording thread.
+#[derive(Debug, Clone)]
+pub(crate) enum Event {
+    /// An episode begins, at this index.
+    Started(Progress, i64),
+    /// One look.
+    Look(Arc<(Progress, Seen, Done)>),
+    /// An episode has ended, with what the world looked like then.
+    Ended(Progress, Option<Seen>),
+}

@@ -1,0 +1,179 @@
+//! The arrangement of the viewer that every recording brings along ("drive").
+//!
+//! From: what the first picture has. To: a rerun blueprint in the stream. Written entity by entity, because rerun's own
+//! builder cannot place the eye of a 3D view. Ids are constants: a script can ask for one view by its id.
+
+use super::event::Seen;
+use super::log::LogError;
+use super::scene::camera_path;
+use nalgebra::{Rotation3, Vector3};
+use rerun::blueprint::components as parts;
+use rerun::external::re_log_types::BlueprintActivationCommand;
+use rerun::external::re_sdk_types::blueprint::archetypes as bp;
+use rerun::{AsComponents, RecordingStream, RecordingStreamBuilder};
+
+/// The eye keeps this part of the camera's distance, so that the scene fills the view.
+const EYE_DISTANCE_SHARE: f64 = 0.85;
+/// It stands beside the camera: seen from the camera itself, a depth cloud looks flat.
+const EYE_AZIMUTH_RAD: f64 = 0.6;
+
+/// What there is to arrange.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Content {
+    camera: &'static str,
+    has_depth: bool,
+    has_tokens: bool,
+    /// Eye position and what it looks at, in the 3D view's frame.
+    eye_m: Option<[[f32; 3]; 2]>,
+}
+
+impl Content {
+    pub(super) fn of(seen: &Seen, has_tokens: bool) -> Self {
+        let eye_m = seen.frame.base_from_camera.as_ref().map(|pose| {
+            let camera_m = pose.translation.vector;
+            let ahead = pose.rotation * Vector3::z();
+            // The gripper, or a point before the camera where nobody reports a gripper.
+            let state = seen.state.as_ref().map(|state| state.base_from_ee.translation.vector);
+            let target_m = state.unwrap_or(camera_m + ahead);
+            let beside = Rotation3::from_axis_angle(&Vector3::z_axis(), EYE_AZIMUTH_RAD) * (camera_m - target_m);
+            [target_m + EYE_DISTANCE_SHARE * beside, target_m].map(|v| [v.x as f32, v.y as f32, v.z as f32])
+        });
+        Self { camera: camera_path(&seen.frame), has_depth: seen.frame.depth.is_some(), has_tokens, eye_m }
+    }
+
+    fn world(&self) -> &'static str {
+        if self.eye_m.is_some() { "world" } else { "camera_frame" }
+    }
+}
+
+/// Sends the layout and makes it the active one.
+pub(super) fn send(stream: &RecordingStream, content: &Content) -> Result<(), LogError> {
+    let application = super::APPLICATION;
+    let (blueprint, storage) = RecordingStreamBuilder::new(application).enabled(true).blueprint().memory()?;
+    blueprint.set_time_sequence("blueprint", 0);
+    let mut writer = Writer { stream: &blueprint, next_id: 1 };
+    let root = writer.drive(content)?;
+    let viewport = bp::ViewportBlueprint::new().with_root_container(uuid_bytes(root));
+    blueprint.log("viewport", &viewport.with_auto_layout(false).with_auto_views(false))?;
+    blueprint.log("blueprint_panel", &bp::PanelBlueprint::new().with_state(parts::PanelState::Hidden))?;
+    blueprint.log("selection_panel", &bp::PanelBlueprint::new().with_state(parts::PanelState::Hidden))?;
+    let time = bp::TimePanelBlueprint::new().with_state(parts::PanelState::Collapsed).with_timeline("look");
+    blueprint.log("time_panel", &time.with_fps(8.0))?;
+    let messages = storage.take();
+    let Some(blueprint_id) = blueprint.store_info().map(|info| info.store_id) else { return Ok(()) };
+    let activate = BlueprintActivationCommand { blueprint_id, make_active: true, make_default: true };
+    stream.send_blueprint(messages, activate);
+    Ok(())
+}
+
+fn uuid_bytes(id: u128) -> rerun::datatypes::Uuid {
+    id.to_be_bytes().into()
+}
+
+/// The text form of an id, as it stands in blueprint paths.
+fn uuid_text(id: u128) -> String {
+    let hex = format!("{id:032x}");
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
+/// A view or a container that is already written: its id and its path.
+type Part = (u128, String);
+
+struct Writer<'a> {
+    stream: &'a RecordingStream,
+    next_id: u128,
+}
+
+impl Writer<'_> {
+    /// Left: what the robot sees. Middle: the world, times and gripper. Right: tokens, confidence, what happened.
+    fn drive(&mut self, content: &Content) -> Result<u128, LogError> {
+        let camera = content.camera;
+        let rgb = format!("+ /{camera}/rgb");
+        let on_picture = ["+ /world/chunk/**", "+ /world/gripper/**", "+ /world/gate/**"];
+        let picture = self.view("2D", "camera", camera, [rgb.as_str()].into_iter().chain(on_picture), &[])?;
+        let mut left = vec![picture];
+        if content.has_depth {
+            let depth = format!("{camera}/depth");
+            left.push(self.view("2D", "depth", &depth, ["+ $origin"], &[])?);
+        }
+        left.push(self.view("TextDocument", "run", "progress", ["+ $origin"], &[])?);
+        let left = self.container(parts::ContainerKind::Vertical, &left, &[3.0, 3.0, 2.2])?;
+
+        let world = self.world(content)?;
+        let legend = bp::PlotLegend::new().with_corner(parts::Corner2D::LeftTop);
+        let legend: &[(&str, &dyn AsComponents)] = &[("PlotLegend", &legend)];
+        let times = self.view("TimeSeries", "time per stage, ms", "time", ["+ $origin/**"], legend)?;
+        let gripper = self.view("TimeSeries", "gripper, 1 = open", "gripper", ["+ $origin/**"], legend)?;
+        let plots = self.container(parts::ContainerKind::Horizontal, &[times, gripper], &[3.0, 2.0])?;
+        let middle = self.container(parts::ContainerKind::Vertical, &[world, plots], &[5.6, 2.6])?;
+
+        let mut right = Vec::new();
+        if content.has_tokens {
+            right.push(self.token_space()?);
+        }
+        right.push(self.view("BarChart", "confidence per token", "confidence", ["+ $origin"], &[])?);
+        right.push(self.view("TextLog", "what happened", "log", ["+ $origin"], &[])?);
+        let shares: &[f32] = if content.has_tokens { &[4.0, 1.8, 2.4] } else { &[1.0, 1.0] };
+        let right = self.container(parts::ContainerKind::Vertical, &right, shares)?;
+        Ok(self.container(parts::ContainerKind::Horizontal, &[left, middle, right], &[2.2, 4.6, 3.0])?.0)
+    }
+
+    fn world(&mut self, content: &Content) -> Result<Part, LogError> {
+        let depth = format!("- /{}/depth", content.camera);
+        let mut eye = bp::EyeControls3D::new().with_kind(parts::Eye3DKind::Orbital);
+        if let Some([position, target]) = content.eye_m {
+            eye = eye.with_position(position).with_look_target(target).with_eye_up([0.0, 0.0, 1.0]);
+        }
+        let grid = bp::LineGrid3D::new().with_visible(false);
+        let properties: &[(&str, &dyn AsComponents)] = &[("EyeControls3D", &eye), ("LineGrid3D", &grid)];
+        // The depth picture would be drawn as a second cloud.
+        self.view("3D", "world", content.world(), ["+ $origin/**", depth.as_str()], properties)
+    }
+
+    fn token_space(&mut self) -> Result<Part, LogError> {
+        let eye = bp::EyeControls3D::new().with_kind(parts::Eye3DKind::Orbital).with_position([1.9, -2.6, 1.5]);
+        let eye = eye.with_look_target([0.0; 3]).with_eye_up([0.0, 0.0, 1.0]);
+        let grid = bp::LineGrid3D::new().with_visible(false);
+        let properties: &[(&str, &dyn AsComponents)] = &[("EyeControls3D", &eye), ("LineGrid3D", &grid)];
+        self.view("3D", "translation tokens on their grid", "tokens", ["+ $origin/**"], properties)
+    }
+
+    fn id(&mut self) -> u128 {
+        self.next_id += 1;
+        self.next_id - 1
+    }
+
+    fn view<'c>(
+        &mut self,
+        class: &str,
+        name: &str,
+        origin: &str,
+        contents: impl IntoIterator<Item = &'c str>,
+        properties: &[(&str, &dyn AsComponents)],
+    ) -> Result<Part, LogError> {
+        let id = self.id();
+        let path = format!("view/{}", uuid_text(id));
+        let queries = contents.into_iter().map(|query| parts::QueryExpression(query.into()));
+        self.stream.log(format!("{path}/ViewContents"), &bp::ViewContents::new(queries))?;
+        let view = bp::ViewBlueprint::new(class).with_display_name(name);
+        self.stream.log(path.as_str(), &view.with_space_origin(format!("/{origin}")))?;
+        for (property, archetype) in properties {
+            self.stream.log(format!("{path}/{property}"), *archetype)?;
+        }
+        Ok((id, path))
+    }
+
+    fn container(&mut self, kind: parts::ContainerKind, inside: &[Part], shares: &[f32]) -> Result<Part, LogError> {
+        let id = self.id();
+        let path = format!("container/{}", uuid_text(id));
+        let contents = inside.iter().map(|(_, path)| parts::IncludedContent(path.as_str().into()));
+        let container = bp::ContainerBlueprint::new(kind).with_contents(contents);
+        let shares = shares.iter().copied();
+        let container = match kind {
+            parts::ContainerKind::Horizontal => container.with_col_shares(shares.map(Into::into).map(parts::ColumnShare)),
+            _ => container.with_row_shares(shares.map(Into::into).map(parts::RowShare)),
+        };
+        self.stream.log(path.as_str(), &container)?;
+        Ok((id, path))
+    }
+}

@@ -1,0 +1,117 @@
+//! Action tokens where they are: the cells of the translation grid in the normalized cube, and which were chosen.
+//!
+//! From: the policy's tokenizer (once) and each chunk. To: entities below `tokens`, axes normalized x, y, z in [-1, 1].
+//! Size and colour of a chosen cell are its confidence; a line leads to the runner-up.
+
+use super::log::LogError;
+use egogrid_action_grids::{ActionTokenizer, TOKENS_PER_ACTION, TokenKind};
+use egogrid_runtime::policy::ActionChunk;
+use rerun::{Boxes3D, Color, LineStrips3D, Points3D, Radius, RecordingStream, ViewCoordinates};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const CELL_RGB: [u8; 3] = [70, 80, 95];
+const RUNNER_UP_RGB: [u8; 3] = [190, 120, 255];
+const BOX_RGB: [u8; 3] = [110, 110, 120];
+
+/// A cell that this chunk chose, perhaps for several steps.
+struct Choice {
+    at: [f32; 3],
+    steps: Vec<usize>,
+    confidence: f32,
+}
+
+/// The translation cells of one tokenizer.
+pub(super) struct TokenSpace {
+    tokenizer: Arc<ActionTokenizer>,
+}
+
+impl TokenSpace {
+    pub(super) fn new(tokenizer: Arc<ActionTokenizer>) -> Self {
+        Self { tokenizer }
+    }
+
+    /// Where a translation token is; `None` for any other id.
+    fn place(&self, token: u32) -> Option<[f32; 3]> {
+        let table = self.tokenizer.table();
+        let rest = [TokenKind::Rotation, TokenKind::Gripper].map(|kind| table.ids(kind).start);
+        let action = self.tokenizer.decode(&[token, rest[0], rest[1]]).ok()?;
+        Some(action.translation().map(|value| value as f32))
+    }
+
+    /// The official spelling: counted from the first action token.
+    fn name(&self, token: u32) -> String {
+        let table = self.tokenizer.table();
+        let first = TokenKind::SLOTS.map(|kind| table.ids(kind).start).into_iter().min().unwrap_or_default();
+        match token.checked_sub(first) {
+            Some(index) => format!("<ACTION{index:05}>"),
+            None => format!("id {token}"),
+        }
+    }
+
+    pub(super) fn statics(&self, stream: &RecordingStream) -> Result<(), LogError> {
+        stream.log_static("tokens", &ViewCoordinates::RIGHT_HAND_Z_UP())?;
+        let cells: Vec<[f32; 3]> =
+            self.tokenizer.table().ids(TokenKind::Translation).filter_map(|token| self.place(token)).collect();
+        let dots = Points3D::new(cells).with_colors([CELL_RGB]).with_radii([Radius::new_ui_points(1.0)]);
+        stream.log_static("tokens/cells", &dots)?;
+        let cube = Boxes3D::from_centers_and_half_sizes([[0.0; 3]], [[1.0; 3]]);
+        stream.log_static("tokens/cube", &cube.with_colors([BOX_RGB]).with_radii([Radius::new_ui_points(0.6)]))?;
+        let ends = [[1.15, 0.0, 0.0], [0.0, 1.15, 0.0], [0.0, 0.0, 1.15_f32]];
+        let axes = LineStrips3D::new(ends.map(|end| [[0.0; 3], end])).with_colors([BOX_RGB]);
+        let axes = axes.with_radii([Radius::new_ui_points(0.6)]);
+        stream.log_static("tokens/axes", &axes.with_labels(["x", "y", "z"]).with_show_labels(true))?;
+        Ok(())
+    }
+
+    /// The cells of one chunk.
+    pub(super) fn chosen(&self, stream: &RecordingStream, chunk: &ActionChunk) -> Result<(), LogError> {
+        let mut choices: BTreeMap<u32, Choice> = BTreeMap::new();
+        let (mut others, mut other_radii, mut other_names, mut between) = (vec![], vec![], vec![], vec![]);
+        for (step, slot) in (0..chunk.token_ids.len()).step_by(TOKENS_PER_ACTION).enumerate() {
+            let (token, confidence) = (chunk.token_ids[slot], chunk.confidence.get(slot).copied().unwrap_or_default());
+            let Some(at) = self.place(token) else { continue };
+            let choice = choices.entry(token).or_insert_with(|| Choice { at, steps: vec![], confidence });
+            choice.steps.push(step + 1);
+            choice.confidence = choice.confidence.min(confidence);
+            let Some(&(other, probability)) = chunk.runner_up.get(slot) else { continue };
+            if let Some(other_at) = self.place(other) {
+                others.push(other_at);
+                other_radii.push(radius(probability));
+                other_names.push(format!("step {}: second {} p={probability:.2}", step + 1, self.name(other)));
+                between.push([at, other_at]);
+            }
+        }
+        let points = Points3D::new(choices.values().map(|choice| choice.at))
+            .with_colors(choices.values().map(|choice| color(choice.confidence)))
+            .with_radii(choices.values().map(|choice| radius(choice.confidence)))
+            .with_labels(choices.iter().map(|(&token, choice)| self.label(token, choice)));
+        stream.log("tokens/chosen", &points.with_show_labels(true))?;
+        let points = Points3D::new(others).with_colors([RUNNER_UP_RGB]).with_radii(other_radii);
+        stream.log("tokens/runner_up", &points.with_labels(other_names).with_show_labels(false))?;
+        let lines = LineStrips3D::new(between).with_colors([RUNNER_UP_RGB]).with_radii([Radius::new_ui_points(0.7)]);
+        stream.log("tokens/runner_up/line", &lines)?;
+        Ok(())
+    }
+
+    /// `1-3 <ACTION01234> p=0.83`: steps, name, and the smallest confidence of those steps.
+    fn label(&self, token: u32, choice: &Choice) -> String {
+        let steps = match choice.steps.as_slice() {
+            [only] => only.to_string(),
+            [first, .., last] if last - first + 1 == choice.steps.len() => format!("{first}-{last}"),
+            steps => steps.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+        };
+        format!("{steps}: {} p={:.2}", self.name(token), choice.confidence)
+    }
+}
+
+fn radius(probability: f32) -> Radius {
+    Radius::new_scene_units(0.02 + 0.05 * probability.clamp(0.0, 1.0))
+}
+
+/// Red (0) over amber to green (1).
+fn color(probability: f32) -> Color {
+    let p = probability.clamp(0.0, 1.0);
+    let channel = |value: f32| (255.0 * value.clamp(0.0, 1.0)) as u8;
+    Color::from_rgb(channel(2.0 - 2.0 * p), channel(0.25 + 1.2 * p), 70)
+}
