@@ -54,3 +54,60 @@ fn two_largest(logits: &[f32]) -> Option<(usize, usize)> {
 fn exp_sum(logits: &[f32], largest: f32) -> f64 {
     logits.iter().map(|logit| f64::from((logit - largest).exp())).sum()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The definition, in `f64`.
+    fn by_definition(logits: &[f32]) -> Choice {
+        let mut order: Vec<usize> = (0..logits.len()).collect();
+        order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b)));
+        let sum: f64 = logits.iter().map(|logit| f64::from(logit - logits[order[0]]).exp()).sum();
+        let at = |place: usize| (order[place] as u32, (f64::from(logits[order[place]] - logits[order[0]]).exp() / sum) as f32);
+        Choice { id: at(0).0, probability: at(0).1, runner_up: at(1) }
+    }
+
+    proptest! {
+        #[test]
+        fn the_choice_is_the_one_of_the_definition(logits in prop::collection::vec(-30.0f32..30.0, 2..200)) {
+            let (found, expected) = (choose(&logits).unwrap(), by_definition(&logits));
+            prop_assert_eq!((found.id, found.runner_up.0), (expected.id, expected.runner_up.0));
+            prop_assert!((found.probability - expected.probability).abs() < 1e-6);
+            prop_assert!((found.runner_up.1 - expected.runner_up.1).abs() < 1e-6);
+        }
+
+        /// Few different values, so that most are equal to others.
+        #[test]
+        fn of_equal_logits_the_first_is_chosen(logits in prop::collection::vec(0u8..4, 2..100)) {
+            let logits: Vec<f32> = logits.into_iter().map(f32::from).collect();
+            let (found, expected) = (choose(&logits).unwrap(), by_definition(&logits));
+            prop_assert_eq!((found.id, found.runner_up.0), (expected.id, expected.runner_up.0));
+        }
+    }
+
+    #[test]
+    fn one_logit_that_is_not_finite_anywhere_is_no_choice() {
+        for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for at in 0..37 {
+                let mut logits = vec![1.0; 37];
+                logits[at] = wrong;
+                assert_eq!(choose(&logits), None, "{wrong} at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn fewer_than_two_logits_are_no_choice() {
+        assert_eq!(choose(&[]), None);
+        assert_eq!(choose(&[1.0]), None);
+    }
+
+    #[test]
+    fn logits_as_far_apart_as_they_can_be_give_a_certain_choice() {
+        let choice = choose(&[f32::MIN, f32::MAX, 0.0]).unwrap();
+        assert_eq!((choice.id, choice.probability, choice.runner_up), (1, 1.0, (2, 0.0)));
+    }
+}

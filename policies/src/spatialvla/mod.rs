@@ -5,6 +5,7 @@
 
 mod greedy;
 mod inputs;
+mod kind;
 mod prompt;
 mod replay;
 mod session;
@@ -18,7 +19,7 @@ pub(crate) use tables::check_tables;
 
 use crate::bundle::{Bundle, Manifest};
 use crate::registry::{LoadError, LoadOptions};
-use egogrid_action_grids::{ActionTokenizer, FoundKind, NormStats, StatsError, TokenKind};
+use egogrid_action_grids::{ActionTokenizer, NormStats, StatsError, TokenKind};
 use egogrid_runtime::execution::{Environment, ExecutionError};
 use egogrid_runtime::observation::Observation;
 use egogrid_runtime::policy::{ActionChunk, Policy, PolicyError, PolicySpec};
@@ -37,7 +38,6 @@ pub struct SpatialVla {
     session: Session,
     tokenizer: ActionTokenizer,
     statistics: NormStats,
-    eos_id: u32,
 }
 
 /// Tokens of one chunk and what is known about each.
@@ -59,8 +59,8 @@ impl SpatialVla {
         let prompt = Prompt::load(bundle)?;
         let session = Session::load(environment, bundle, &options.graph)?;
         let tokenizer = bundle.action_tokenizer().clone();
-        let (spec, eos_id) = (spec(bundle.id(), bundle.manifest()), bundle.manifest().prompt.eos_id);
-        Ok(Self { spec, inputs, prompt, session, tokenizer, statistics, eos_id })
+        let spec = spec(bundle.id(), bundle.manifest());
+        Ok(Self { spec, inputs, prompt, session, tokenizer, statistics })
     }
 
     /// Goes on with other statistics of the same bundle.
@@ -136,28 +136,13 @@ impl SpatialVla {
             generation.token_ids.push(choice.id);
             generation.confidence.push(choice.probability);
             generation.runner_up.push(choice.runner_up);
-            if let Err(error) = self.require_kind(position, token_count, &generation.token_ids) {
+            if let Err(error) = kind::require(self.tokenizer.table(), token_count, &generation.token_ids) {
                 watch.show(StageOutput::TokenIds(&generation.token_ids));
                 return Err(error);
             }
         }
         watch.show(StageOutput::TokenIds(&generation.token_ids));
         Ok(generation)
-    }
-
-    /// The last of `token_ids` is of the kind that its place in the chunk asks for.
-    fn require_kind(&self, position: usize, expected: usize, token_ids: &[u32]) -> Result<(), PolicyError> {
-        let found = token_ids[position];
-        let wanted = TokenKind::at_slot(position);
-        match self.tokenizer.table().kind_of(found) {
-            FoundKind::Action(kind) if kind == wanted => Ok(()),
-            FoundKind::End => Err(PolicyError::EarlyEnd { token_ids: token_ids.to_vec(), expected, eos_id: self.eos_id }),
-            _ => {
-                let ids = self.tokenizer.table().ids(wanted);
-                let expected = format!("a {wanted} token ({} to {})", ids.start, ids.end - 1);
-                Err(PolicyError::WrongKind { token_ids: token_ids.to_vec(), position, found, expected })
-            }
-        }
     }
 }
 

@@ -164,3 +164,20 @@ impl TinyBundle {
 fn hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+/// Copies bundle `from` to `to` with one file changed, and with digests that are right again.
+pub fn rewrite(from: &Path, to: &Path, file: &str, change: impl Fn(&[u8]) -> Vec<u8>) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+    let contents = fs::read(from.join(file)).unwrap();
+    let changed = change(&contents);
+    fs::write(to.join(file), &changed).unwrap();
+    let manifest = fs::read_to_string(from.join("bundle.toml")).unwrap();
+    let body = manifest.strip_prefix("# sha256 ").map_or(manifest.as_str(), |rest| rest.split_once('\n').unwrap().1);
+    let old = format!("bytes = {}\nsha256 = \"{}\"", contents.len(), hex(&contents));
+    assert!(body.contains(&old), "{file}");
+    let body = body.replace(&old, &format!("bytes = {}\nsha256 = \"{}\"", changed.len(), hex(&changed)));
+    fs::write(to.join("bundle.toml"), format!("# sha256 {}\n{body}", hex(body.as_bytes()))).unwrap();
+}
