@@ -227,6 +227,8 @@ def test_the_manifest_lists_every_file_with_size_and_digest(variant, tmp_path: P
         content = (bundle / name).read_bytes()
         assert (entry["bytes"], entry["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
     text = (bundle / "bundle.toml").read_text()
+    first, body = text.split("\n", 1)
+    assert first == f"# sha256 {hashlib.sha256(body.encode()).hexdigest()}", "the manifest vouches for itself"
     assert str(tmp_path) not in text, "no path of this machine"
     assert [graph["name"] for graph in manifest["graphs"]] == ["vision", "prefill", "decode"]
 
@@ -253,6 +255,39 @@ def test_an_interrupted_export_leaves_nothing_behind(variant, tmp_path: Path, ca
 def test_special_tokens_in_an_instruction_are_refused(variant, tmp_path: Path, capsys, word: str) -> None:
     assert export(variant(), tmp_path / "bundle", "--cases", str(case_directory(tmp_path, instruction=f"pick {word}"))) == WRONG
     assert word in capsys.readouterr().err
+
+
+def test_ordinary_action_tokens_are_refused(variant, tmp_path: Path, capsys) -> None:
+    checkpoint = variant()
+    edit(checkpoint / "tokenizer.json", "added_tokens", -1, "special", value=False)
+    assert export(checkpoint, tmp_path / "bundle") == WRONG
+    assert "<ACTION00033>" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {
+            "padding": {
+                "strategy": {"Fixed": 40},
+                "direction": "Right",
+                "pad_to_multiple_of": None,
+                "pad_id": 0,
+                "pad_type_id": 0,
+                "pad_token": "<pad>",
+            }
+        },
+        {"truncation": {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}},
+    ],
+)
+def test_padding_and_truncation_of_a_saved_tokenizer_do_not_reach_the_prompt(variant, tmp_path: Path, extra: dict) -> None:
+    checkpoint = variant()
+    assert export(checkpoint, tmp_path / "plain") == 0
+    for key, value in extra.items():
+        edit(checkpoint / "tokenizer.json", key, value=value)
+    assert export(checkpoint, tmp_path / "other") == 0
+    plain, other = (load_file(tmp_path / name / "golden.safetensors")["case0.text_ids"] for name in ("plain", "other"))
+    assert plain.tolist() == other.tolist()
 
 
 def test_an_instruction_beyond_the_limit_is_refused(variant, tmp_path: Path, capsys) -> None:

@@ -78,14 +78,14 @@ def test_missing_bin_policy_means_uniform_edges(variant, tmp_path: Path) -> None
 
 
 def test_the_extension_objects_reach_the_manifest_and_the_grid(variant, tmp_path: Path) -> None:
-    points = [[0.01 * cell, 0.0, -1.0] for cell in range(24)]
+    points = {"translation": [[0.01 * cell, 0.0, -1.0] for cell in range(24)], "rotation": [[0.0, 0.5, 1.0]] * 8}
     extension = {"control_hz": 80, "steps_executed": 2, "depth_source": "sensor", "ego3d_frame": "base", "ego3d_scale_m": 0.5}
-    checkpoint = variant(processor={"egogrid": {"cell_points": {"translation": points}}}, top={"egogrid": extension})
+    checkpoint = variant(processor={"egogrid": {"cell_points": points}}, top={"egogrid": extension})
     assert main([str(checkpoint), str(tmp_path / "bundle"), "--quiet", "--skip-check"]) == 0
     manifest = tomllib.loads((tmp_path / "bundle" / "bundle.toml").read_text())
     assert manifest["chunk"] == {"length": 2, "steps_executed": 2, "control_hz": 80.0}
     assert manifest["ego3d"]["frame"] == "base" and manifest["ego3d"]["scale_m"] == 0.5
-    assert json.loads((tmp_path / "bundle" / "grid.json").read_text())["cell_points"]["translation"] == points
+    assert json.loads((tmp_path / "bundle" / "grid.json").read_text())["cell_points"] == points
     golden = load_file(tmp_path / "bundle" / "golden.safetensors")
     assert golden["case0.base_from_camera"].dtype == np.float64
 

@@ -114,10 +114,10 @@ def _write_tokenizer(directory: Path, cells: int) -> None:
     special = {"<pad>", "<eos>", "<bos>", "<unk>", "<image>"}
     added = [*((WORDS.index(word), word) for word in special), (WORDS.index("\n"), "\n")]
     added += [(len(WORDS) + cell, f"<ACTION{cell:05d}>") for cell in range(cells)]
-    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     content = {
         "version": "1.0", "truncation": None, "padding": None,
-        "added_tokens": [{"id": number, "content": word, **flags} for number, word in sorted(added)],
+        "added_tokens": [{"id": number, "content": word, **flags, "special": word != "\n"} for number, word in sorted(added)],
         "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
         "pre_tokenizer": None, "post_processor": None, "decoder": None,
         "model": {"type": "BPE", "unk_token": "<unk>", "fuse_unk": True, "byte_fallback": False, "merges": [],

@@ -61,7 +61,9 @@ def write_manifest(work: Path, head: dict[str, Any], tables: dict[str, dict[str,
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         lines += ["", "[[files]]", *_pairs({"path": path.name, "bytes": path.stat().st_size, "sha256": digest})]
-    (work / MANIFEST_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    body = ("\n".join(lines) + "\n").encode("utf-8")
+    # The manifest cannot list itself: its first line is the digest of all that follows.
+    (work / MANIFEST_FILE).write_bytes(f"# sha256 {hashlib.sha256(body).hexdigest()}\n".encode() + body)
 
 
 def _pairs(table: dict[str, Any]) -> list[str]:

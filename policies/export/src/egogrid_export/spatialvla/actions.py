@@ -26,7 +26,7 @@ def normalized_actions(grid: ActionGrid, token_ids: list[int], begin_id: int, st
                 return None
             cells.append(token_id - first)
             first += count
-        rows.append([*_translation(grid, cells[0]), *_centers(grid, "rotation", cells[1]), float(cells[2])])
+        rows.append([*_translation(grid, cells[0]), *_rotation(grid, cells[1]), float(cells[2])])
     return np.array(rows, dtype=np.float64).reshape(steps, ACTION_DIMS)
 
 
@@ -38,12 +38,16 @@ def physical_actions(normalized: np.ndarray, statistics: dict[str, Any]) -> np.n
 
 
 def _translation(grid: ActionGrid, cell: int) -> list[float]:
-    if grid.cell_points is not None:
-        return grid.cell_points[cell]
+    if "translation" in grid.cell_points:
+        return grid.cell_points["translation"][cell]
     theta, phi, r = _centers(grid, "translation", cell)
     point = [r * np.sin(theta) * np.cos(phi), r * np.sin(theta) * np.sin(phi), r * np.cos(theta)]
     # The grid covers the sphere around the cube of normalized actions; its corners are cut as in the official code.
     return [float(value) for value in np.clip(point, -1.0, 1.0)]
+
+
+def _rotation(grid: ActionGrid, cell: int) -> list[float]:
+    return grid.cell_points["rotation"][cell] if "rotation" in grid.cell_points else _centers(grid, "rotation", cell)
 
 
 def _centers(grid: ActionGrid, part: str, cell: int) -> list[float]:

@@ -34,10 +34,10 @@ GRID_NAMES = {"theta": "theta_rad", "phi": "phi_rad"}
 
 @dataclass(frozen=True)
 class ActionGrid:
-    """`edges[part][axis]` float64, ascending; equal neighbours make an empty cell. `cell_points`: normalized translation per cell."""
+    """`edges[part][axis]` float64, ascending; equal neighbours make an empty cell. `cell_points[part]`: normalized values per cell."""
 
     edges: dict[str, dict[str, list[float]]]
-    cell_points: list[list[float]] | None
+    cell_points: dict[str, list[list[float]]]
 
     def cells(self, part: str) -> int:
         return math.prod(len(edges) - 1 for edges in self.edges[part].values())
@@ -51,8 +51,8 @@ class ActionGrid:
         value: dict[str, Any] = {
             part: {GRID_NAMES.get(axis, axis): edges for axis, edges in axes.items()} for part, axes in self.edges.items()
         }
-        if self.cell_points is not None:
-            value["cell_points"] = {"translation": self.cell_points}
+        if self.cell_points:
+            value["cell_points"] = self.cell_points
         return value
 
 
@@ -123,18 +123,21 @@ def _edges(bins: Fields, policy: Fields | None, axis: str, ends: tuple[float, fl
     return edges
 
 
-def _cell_points(top: Fields, edges: dict[str, dict[str, list[float]]]) -> list[list[float]] | None:
+def _cell_points(top: Fields, edges: dict[str, dict[str, list[float]]]) -> dict[str, list[list[float]]]:
     extension = Fields(top.values.get("egogrid", {}), "processor_config.json egogrid")
     extension.only({"cell_points"})
     if not extension.has("cell_points"):
-        return None
+        return {}
     parts = extension.child("cell_points")
-    parts.only({"translation"})
-    cells = ActionGrid(edges, None).cells("translation")
-    points = parts.values.get("translation")
+    parts.only(set(AXES))
+    return {part: _points(parts, part, ActionGrid(edges, {}).cells(part)) for part in AXES if parts.has(part)}
+
+
+def _points(parts: Fields, part: str, cells: int) -> list[list[float]]:
+    points = parts.values[part]
     if not isinstance(points, list) or len(points) != cells:
-        parts.refuse("translation", f"{cells} points, one per cell", "write the points again for this grid")
-    rows = Fields({str(cell): point for cell, point in enumerate(points)}, f"{parts.where} translation")
+        parts.refuse(part, f"{cells} points, one per cell", "write the points again for this grid")
+    rows = Fields({str(cell): point for cell, point in enumerate(points)}, f"{parts.where} {part}")
     checked = [rows.vector(str(cell), 3) for cell in range(cells)]
     for cell, point in enumerate(checked):
         if max(map(abs, point)) > 1:
@@ -200,20 +203,35 @@ def read_tokenizer(checkpoint: Checkpoint, model: ModelConfig, grid: ActionGrid)
                 f"{token_id}, from config.json and the action grid",
                 "use files of one checkpoint",
             )
-    for name, token_id in (("bos_token_id", model.bos_id), ("eos_token_id", model.eos_id)):
-        if tokenizer.id_to_token(token_id) is None or not 0 <= token_id < model.text.vocabulary:
-            raise CheckpointError(f"{name} is {token_id}", "an id that tokenizer.json has", "use files of one checkpoint")
+    # Special tokens are what instructions are searched for.
+    special = {token_id for token_id, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+    for token_id in (model.bos_id, model.eos_id, *expected.values()):
+        if token_id not in special:
+            raise CheckpointError(
+                f"tokenizer.json has {tokenizer.id_to_token(token_id)!r} (id {token_id}) as an ordinary token",
+                "bos, eos, <image> and action tokens to be special ones",
+                "save the tokenizer again with them added as special tokens",
+            )
+    if tokenizer.get_vocab_size() > model.text.vocabulary:
+        raise CheckpointError(
+            f"tokenizer.json has {tokenizer.get_vocab_size()} tokens",
+            f"at most the {model.text.vocabulary} of text_config vocab_size",
+            "use files of one checkpoint",
+        )
     return tokenizer
 
 
 def prompt_ids(tokenizer: Tokenizer, model: ModelConfig, instruction: str) -> np.ndarray:
     """`<bos>` instruction `\\n`, the text part of the prompt: i64 `[text_tokens]`. Image and action tokens in it are refused."""
+    if not instruction.strip():
+        raise CheckpointError("an empty instruction", "what the robot is to do", "write it")
     bos = tokenizer.id_to_token(model.bos_id)
     ids = tokenizer.encode(f"{bos}{instruction}\n", add_special_tokens=False).ids
     if ids[:1] != [model.bos_id]:
         raise CheckpointError(f"tokenizer.json reads {bos} as {ids[:1]}", f"[{model.bos_id}]", "make it a special token of the tokenizer")
+    special = {token_id for token_id, token in tokenizer.get_added_tokens_decoder().items() if token.special}
     for token_id in ids[1:]:
-        if token_id in (model.bos_id, model.eos_id, model.image_token_id) or token_id >= model.action_begin_id:
+        if token_id in special:
             raise CheckpointError(
                 f"the instruction {instruction!r} holds the special token {tokenizer.id_to_token(token_id)}",
                 "plain text",
