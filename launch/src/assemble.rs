@@ -1,0 +1,142 @@
+//! Configuration to running parts: where the checkout is, the ONNX Runtime library, a bundle, a policy, a robot.
+
+use crate::cli::Common;
+use crate::exit::{CommandError, CommandResult};
+use anyhow::{Context, anyhow};
+use egogrid_policies::bundle::Bundle;
+use egogrid_policies::registry::{self, LoadError, LoadOptions};
+use egogrid_runtime::embodiment::{Embodiment, EmbodimentConfig};
+use egogrid_runtime::execution::{Environment, ExecutionError, GraphOptions, Provider};
+use egogrid_runtime::policy::Policy;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::path::{Path, PathBuf};
+
+/// The largest TOML file that is read.
+const CONFIG_BYTES_MAX: u64 = 1 << 20;
+
+/// The checkout: given, or the nearest parent of the executable or the working directory that has the marker.
+///
+/// # Errors
+/// Neither is inside a checkout.
+pub fn root(common: &Common) -> CommandResult<PathBuf> {
+    const MARKER: &str = "launch/embodiments/metaworld.toml";
+    if let Some(root) = &common.root {
+        return Ok(root.clone());
+    }
+    let starts = [std::env::current_exe().ok(), std::env::current_dir().ok()];
+    let found = starts.iter().flatten().flat_map(|start| start.ancestors()).find(|dir| dir.join(MARKER).is_file());
+    found.map(Path::to_path_buf).ok_or_else(|| {
+        CommandError::missing(anyhow!("no Egogrid checkout around the executable or the working directory; set EGOGRID_ROOT to it"))
+    })
+}
+
+/// The library: given, or where `./launch/demo` puts it.
+///
+/// # Errors
+/// No such file, or not a usable ONNX Runtime.
+pub fn environment(common: &Common) -> CommandResult<Environment> {
+    let library = match &common.ort_lib {
+        Some(library) => library.clone(),
+        None => root(common)?.join("third_party/onnxruntime/libonnxruntime.so"),
+    };
+    Environment::load(&library).map_err(execution_error)
+}
+
+/// What `--threads` and `--provider` ask for.
+///
+/// # Errors
+/// An unknown provider; lists the known.
+pub fn graph_options(common: &Common) -> CommandResult<GraphOptions> {
+    let provider: Provider = common.provider.parse().map_err(|error| CommandError::usage(anyhow!("--provider: {error}")))?;
+    Ok(GraphOptions { provider, threads: common.threads, ..GraphOptions::default() })
+}
+
+fn execution_error(error: ExecutionError) -> CommandError {
+    CommandError::missing_if(error.is_missing(), error)
+}
+
+/// Reads and verifies a bundle, with a progress bar when it takes long and somebody watches.
+///
+/// # Errors
+/// Everything that [`Bundle::open`] refuses.
+pub fn bundle(dir: &Path) -> CommandResult<Bundle> {
+    if !dir.is_dir() {
+        return Err(CommandError::missing(anyhow!(
+            "no bundle at {}; make one with `python -m egogrid_export CHECKPOINT_DIR BUNDLE_DIR`",
+            dir.display()
+        )));
+    }
+    // Drawn only on a terminal, and only once it has taken a moment.
+    let bar = ProgressBar::new(0).with_style(style("verifying {bar:30} {bytes}/{total_bytes}"));
+    let opened = Bundle::open_with_progress(dir, &mut |progress| {
+        bar.set_length(progress.bytes_total);
+        bar.set_position(progress.bytes_done);
+    });
+    bar.finish_and_clear();
+    opened.map_err(CommandError::usage)
+}
+
+/// A progress style; the templates are constants of this crate.
+pub(crate) fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// The statistics key: given, or the only one there is.
+///
+/// # Errors
+/// Several keys and none chosen; lists them.
+pub fn stats_key(bundle: &Bundle, asked: Option<&str>) -> CommandResult<String> {
+    if let Some(key) = asked {
+        return Ok(key.to_owned());
+    }
+    let keys: Vec<&str> = bundle.statistics().keys().collect();
+    match keys.as_slice() {
+        [only] => Ok((*only).to_owned()),
+        _ => Err(CommandError::usage(anyhow!("this bundle has statistics for {keys:?}; choose one with --stats"))),
+    }
+}
+
+/// A warm policy.
+///
+/// # Errors
+/// Everything that keeps the graphs from starting.
+pub fn policy(common: &Common, environment: &Environment, bundle: &Bundle, stats_key: &str) -> CommandResult<Box<dyn Policy>> {
+    let options = LoadOptions { stats_key: stats_key.to_owned(), graph: graph_options(common)? };
+    registry::load(environment, bundle, &options).map_err(|error: LoadError| CommandError::missing_if(error.is_missing(), error))
+}
+
+/// Reads a small TOML file into `T`; the error names file, line and key.
+///
+/// # Errors
+/// Missing, too large, or not what the schema says.
+pub fn toml_file<T: serde::de::DeserializeOwned>(path: &Path) -> CommandResult<T> {
+    let size = std::fs::metadata(path)
+        .map_err(|error| CommandError::missing(anyhow!("{}: {error}", path.display())))?
+        .len();
+    if size > CONFIG_BYTES_MAX {
+        return Err(CommandError::usage(anyhow!("{}: {size} bytes; a configuration has at most {CONFIG_BYTES_MAX}", path.display())));
+    }
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string()).map_err(CommandError::usage)?;
+    toml::from_str(&text).with_context(|| path.display().to_string()).map_err(CommandError::usage)
+}
+
+/// The robot: given, or Meta-World's.
+///
+/// # Errors
+/// An unreadable file, or a bound that cannot be meant.
+pub fn embodiment(common: &Common, asked: Option<&Path>) -> CommandResult<Embodiment> {
+    let path = match asked {
+        Some(path) => path.to_path_buf(),
+        None => root(common)?.join("launch/embodiments/metaworld.toml"),
+    };
+    let config: EmbodimentConfig = toml_file(&path)?;
+    config.checked().with_context(|| path.display().to_string()).map_err(CommandError::usage)
+}
+
+/// The policy that ships with the checkout.
+///
+/// # Errors
+/// Not inside a checkout.
+pub fn shipped_bundle(common: &Common) -> CommandResult<PathBuf> {
+    Ok(root(common)?.join("policies/shipped/metaworld/bundle"))
+}

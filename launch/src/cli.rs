@@ -1,0 +1,193 @@
+//! The command line: names, defaults and help texts, nothing else.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Runs vision-language-action policies: camera frames and an instruction in, safe end-effector deltas out.
+#[derive(Debug, Parser)]
+#[command(name = "egogrid", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// libonnxruntime.so to load [default: third_party/onnxruntime/ of the checkout, where ./launch/demo puts it]
+    #[arg(long, global = true, env = "EGOGRID_ORT_LIB", value_name = "FILE")]
+    pub ort_lib: Option<PathBuf>,
+    /// The checkout [default: found from the executable or the working directory]
+    #[arg(long, global = true, env = "EGOGRID_ROOT", value_name = "DIR", hide = true)]
+    pub root: Option<PathBuf>,
+    /// Threads of ONNX Runtime
+    #[arg(long, global = true, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: u16,
+    /// Where the graphs run: cpu, cuda:0, tensorrt:0. What is asked for and cannot start is an error
+    #[arg(long, global = true, default_value = "cpu", value_name = "PROVIDER")]
+    pub provider: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The main job: a simulator, the shipped policy, and a recording of what happened
+    Demo(DemoArgs),
+    /// One observation from files
+    Infer(InferArgs),
+    /// Replay a bundle's golden tensors; names the first stage that differs
+    Check(CheckArgs),
+    /// Time per stage, cold and warm
+    Bench(BenchArgs),
+    /// What this machine has and what it lacks
+    Doctor(DoctorArgs),
+    /// Action grids: show those of a bundle, fit new ones to data
+    #[command(subcommand)]
+    Grid(GridCommand),
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Example:\n  ./launch/demo --tasks drawer-open,door-open --episodes 1 --seed 7 --out out/demo")]
+pub struct DemoArgs {
+    /// Meta-World tasks, without -v3
+    #[arg(long, value_delimiter = ',', default_value = "drawer-open,button-press-topdown,window-open", value_name = "A,B")]
+    pub tasks: Vec<String>,
+    /// Episodes of each task
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub episodes: u32,
+    /// Seed of the first episode of each task; the next ones count up
+    #[arg(long, default_value_t = 100_000)]
+    pub seed: u32,
+    /// Where summary.json, demo.rrd and demo.mp4 go
+    #[arg(long, default_value = "out/demo", value_name = "DIR")]
+    pub out: PathBuf,
+    /// Steps after which an episode is a failure
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=500))]
+    pub steps_max: u32,
+    /// Actions of a chunk that are executed before the next look [default: what the bundle recommends]
+    #[arg(long, value_name = "N")]
+    pub steps_executed: Option<u16>,
+    /// Another bundle than the shipped one
+    #[arg(long, value_name = "BUNDLE")]
+    pub bundle: Option<PathBuf>,
+    /// Another robot than launch/embodiments/metaworld.toml
+    #[arg(long, value_name = "FILE")]
+    pub embodiment: Option<PathBuf>,
+    /// Side of the camera picture in pixels
+    #[arg(long, default_value_t = 224, value_parser = clap::value_parser!(u32).range(32..=1024))]
+    pub image_px: u32,
+    /// Write summary.json only: for long evaluations
+    #[arg(long)]
+    pub no_recording: bool,
+    /// Also stream to a running rerun viewer, e.g. rerun+http://127.0.0.1:9876/proxy
+    #[arg(long, value_name = "URL")]
+    pub connect: Option<String>,
+    /// Print the summary as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Example:\n  egogrid infer policies/shipped/metaworld/bundle --image frame.png --depth depth.npy \\\n      \
+    --instruction 'open the drawer' --stats metaworld_mt5/1.0.0 --json")]
+pub struct InferArgs {
+    /// Directory that the exporter wrote
+    pub bundle: PathBuf,
+    /// Picture, PNG or JPEG
+    #[arg(long, value_name = "FILE")]
+    pub image: PathBuf,
+    /// What to do
+    #[arg(long, value_name = "TEXT")]
+    pub instruction: String,
+    /// Depth: .npy in metres (float) or millimetres (uint16), or 16-bit PNG in millimetres
+    #[arg(long, value_name = "FILE")]
+    pub depth: Option<PathBuf>,
+    /// `sensor`: holes (0, NaN) are left out of every mean; `dense`: an estimator's map, used as it is
+    #[arg(long, default_value = "sensor", value_parser = ["sensor", "dense"])]
+    pub depth_kind: String,
+    /// Camera: TOML with width_px, height_px, matrix = 3x3 and, where the policy wants it, base_from_camera = 4x4
+    /// [default: the intrinsics that the checkpoint holds for the statistics key]
+    #[arg(long, value_name = "K.toml")]
+    pub camera: Option<PathBuf>,
+    /// Statistics key; may be left out when the bundle has only one
+    #[arg(long, value_name = "KEY")]
+    pub stats: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Example:\n  egogrid check policies/shipped/metaworld/bundle")]
+pub struct CheckArgs {
+    /// Directory that the exporter wrote
+    pub bundle: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Example:\n  egogrid bench policies/shipped/metaworld/bundle --json")]
+pub struct BenchArgs {
+    /// Directory that the exporter wrote
+    pub bundle: PathBuf,
+    /// Warm runs
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(10..=100_000))]
+    pub runs: u32,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Example:\n  egogrid doctor")]
+pub struct DoctorArgs {
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum GridCommand {
+    /// The grids of a bundle: bins, edges, resolution
+    #[command(after_help = "Example:\n  egogrid grid show policies/shipped/metaworld/bundle")]
+    Show(GridShowArgs),
+    /// Fit grids to normalized actions, `[n, 7]` in a .npy file
+    #[command(after_help = "Example:\n  egogrid grid fit actions.npy --translation 16,32,8 --rotation 16,16,16 --out grid.json")]
+    Fit(GridFitArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct GridShowArgs {
+    /// Directory that the exporter wrote
+    pub bundle: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct GridFitArgs {
+    /// `[n, 7]` normalized actions: x, y, z, roll, pitch, yaw, gripper
+    pub data: PathBuf,
+    /// Bins of theta, phi, r
+    #[arg(long, value_delimiter = ',', num_args = 1, default_value = "16,32,8")]
+    pub translation: Vec<u32>,
+    /// Bins of roll, pitch, yaw
+    #[arg(long, value_delimiter = ',', num_args = 1, default_value = "16,16,16")]
+    pub rotation: Vec<u32>,
+    /// `gaussian`: equal mass under a fitted Gaussian, as the paper does it; `quantile`: equal mass of the data itself
+    #[arg(long, default_value = "gaussian", value_parser = ["gaussian", "quantile"])]
+    pub method: String,
+    /// Smallest sigma of a Gaussian
+    #[arg(long, default_value_t = 0.0)]
+    pub sigma_min: f64,
+    /// Where the grid goes
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}

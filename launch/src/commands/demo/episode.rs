@@ -1,0 +1,85 @@
+//! One episode: reset, look until success or the last step, and what came of it.
+
+use super::summary::Summary;
+use super::watch::{EpisodeStart, Watch, Watched};
+use super::{Pipeline, SIM_WAIT_MAX};
+use crate::view::Outcome;
+use egogrid_runtime::endpoint::EndpointError;
+use egogrid_runtime::observation::Observation;
+use egogrid_runtime::tick::LockstepLoop;
+use serde::Serialize;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// An episode's outcome and its length.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct EpisodeResult {
+    pub(super) outcome: Outcome,
+    pub(super) steps: u32,
+    pub(super) looks: u32,
+}
+
+/// Which episode.
+pub(super) struct Episode<'a> {
+    pub(super) task: &'a str,
+    pub(super) seed: u32,
+    pub(super) steps_max: u32,
+    pub(super) index: u32,
+}
+
+impl Episode<'_> {
+    /// Runs it. The world is new, so the operator's permission to move is given here, once per episode.
+    pub(super) fn run(&self, pipeline: &mut Pipeline, watch: &mut Watch, summary: &mut Summary, interrupted: &AtomicBool) -> EpisodeResult {
+        pipeline.gate.rearm();
+        let mut result = EpisodeResult { outcome: Outcome::Failure, steps: 0, looks: 0 };
+        let mut last = None;
+        match self.steps(pipeline, watch, summary, interrupted, (&mut result, &mut last)) {
+            Ok(outcome) => result.outcome = outcome,
+            Err(error) => result.outcome = Outcome::Harness { reason: error.to_string() },
+        }
+        watch.episode_ended(&result, last.as_ref());
+        result
+    }
+
+    fn steps(
+        &self,
+        pipeline: &mut Pipeline,
+        watch: &mut Watch,
+        summary: &mut Summary,
+        interrupted: &AtomicBool,
+        (result, last): (&mut EpisodeResult, &mut Option<Observation>),
+    ) -> Result<Outcome, EndpointError> {
+        let first = pipeline.sim.reset(self.task, self.seed, SIM_WAIT_MAX)?;
+        watch.episode_started(&EpisodeStart {
+            task: self.task,
+            instruction: &first.observation.instruction,
+            seed: self.seed,
+            index: self.index,
+        });
+        let mut control = LockstepLoop {
+            policy: pipeline.policy.as_mut(),
+            world: &mut pipeline.sim,
+            schedule: &mut pipeline.schedule,
+            gate: &mut pipeline.gate,
+            wait_max: SIM_WAIT_MAX,
+        };
+        control.reset();
+        let mut observation = first.observation;
+        let mut outcome = Outcome::Failure;
+        while result.steps < self.steps_max && !interrupted.load(Ordering::Relaxed) {
+            observation = control.look(&observation, &mut Watched { watch, summary })?;
+            result.looks += 1;
+            let Some(step) = control.world.last_step() else { break };
+            result.steps = step.steps_total;
+            if step.success {
+                outcome = Outcome::Success;
+                break;
+            }
+            if let Some(reason) = control.gate.stopped() {
+                outcome = Outcome::SafetyStop { reason: reason.to_string() };
+                break;
+            }
+        }
+        *last = Some(observation);
+        Ok(outcome)
+    }
+}

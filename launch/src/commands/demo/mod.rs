@@ -1,0 +1,186 @@
+//! `egogrid demo`, the main job: a real simulator, a trained policy, zenoh between two processes, and a recording.
+//!
+//! The simulator's process and the policy start side by side. An episode ends with the benchmark's own success flag,
+//! after `steps_max` steps, or with a harness failure (the simulator died, hung or spoke nonsense), which is reported
+//! and never counted against the policy.
+
+mod episode;
+mod summary;
+mod watch;
+
+use crate::assemble;
+use crate::cli::{Common, DemoArgs};
+use crate::commands::print_json;
+use crate::exit::{CommandError, CommandResult, Failure};
+use anyhow::{Context, anyhow};
+use crate::view::Outcome;
+use egogrid_policies::bundle::Bundle;
+use egogrid_runtime::policy::Policy;
+use egogrid_runtime::safety::Gate;
+use egogrid_runtime::schedule::{ChunkSchedule, ScheduleConfig};
+use egogrid_sim_bridge::endpoint::{ActionLabel, BridgeSession, SimClient};
+use egogrid_sim_bridge::session::{RobotName, SessionConfig};
+use egogrid_sim_bridge::worker::{Worker, WorkerConfig, python_path};
+use episode::Episode;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use summary::Summary;
+use watch::Watch;
+
+/// Python, MuJoCo and the first compiled task, on a slow machine.
+const WORKER_START_MAX: Duration = Duration::from_secs(90);
+/// One reset or step: compiling a task's model is the slowest.
+const SIM_WAIT_MAX: Duration = Duration::from_secs(20);
+/// A simulator that fails this often in a row is broken, not unlucky.
+const HARNESS_FAILURES_MAX: u32 = 3;
+
+/// Everything that runs, assembled.
+struct Pipeline {
+    policy: Box<dyn Policy>,
+    schedule: ChunkSchedule,
+    gate: Gate,
+    sim: SimClient,
+    worker: Worker,
+    /// Last: the others close their ends first.
+    _session: BridgeSession,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Exit code 3 for harness failures, 4 for something missing, 5 for a latched stop, 130 when interrupted.
+pub fn run(common: &Common, args: &DemoArgs) -> CommandResult {
+    let started = Instant::now();
+    let interrupted = interrupt_flag();
+    std::fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string()).map_err(CommandError::usage)?;
+    let bundle_dir = args.bundle.clone().map_or_else(|| assemble::shipped_bundle(common), Ok)?;
+    let bundle = assemble::bundle(&bundle_dir)?;
+    let mut pipeline = assemble_pipeline(common, args, &bundle)?;
+    let unknown: Vec<&String> = args.tasks.iter().filter(|task| !pipeline.sim.info().tasks.contains(task)).collect();
+    if !unknown.is_empty() {
+        return Err(CommandError::usage(anyhow!("unknown tasks {unknown:?}; the simulator has {:?}", pipeline.sim.info().tasks)));
+    }
+    let mut watch = Watch::start(common, args, &bundle, &pipeline)?;
+    let mut summary = Summary::new(args, &bundle, started);
+    let ran = run_episodes(args, &mut pipeline, &mut watch, &mut summary, &interrupted);
+    summary.finish(&pipeline.gate, watch.finish());
+    summary.write(&args.out.join("summary.json")).map_err(CommandError::usage)?;
+    if args.json {
+        print_json(&summary);
+    } else {
+        summary.print();
+    }
+    ran?;
+    verdict(&summary, interrupted.load(Ordering::Relaxed))
+}
+
+fn verdict(summary: &Summary, interrupted: bool) -> CommandResult {
+    if interrupted {
+        return Err(CommandError { failure: Failure::Interrupted, error: anyhow!("interrupted; what was done is in summary.json") });
+    }
+    if summary.safety_stops() > 0 {
+        let error = anyhow!("the safety gate latched a stop in {} episodes; the reasons are in summary.json", summary.safety_stops());
+        return Err(CommandError { failure: Failure::Safety, error });
+    }
+    match summary.harness_failures() {
+        0 => Ok(()),
+        failures => Err(CommandError::check(anyhow!("{failures} episodes failed in the harness and were not counted; the reasons are in summary.json"))),
+    }
+}
+
+/// The simulator's process starts while the policy's graphs load.
+fn assemble_pipeline(common: &Common, args: &DemoArgs, bundle: &Bundle) -> CommandResult<Pipeline> {
+    let root = assemble::root(common)?;
+    let embodiment = assemble::embodiment(common, args.embodiment.as_deref())?;
+    let session = BridgeSession::open(&SessionConfig::loopback()).map_err(CommandError::missing)?;
+    let robot = RobotName::new("sim0").map_err(CommandError::usage)?;
+    let config = WorkerConfig {
+        python: python_path(&root).map_err(CommandError::missing)?,
+        module: "egogrid_metaworld.worker".to_owned(),
+        args: vec!["--image-px".to_owned(), args.image_px.to_string()],
+        env: vec![("MUJOCO_GL".to_owned(), std::env::var("MUJOCO_GL").unwrap_or_else(|_| "egl".to_owned()))],
+        robot: robot.clone(),
+        start_max: WORKER_START_MAX,
+    };
+    let (worker, policy) = std::thread::scope(|scope| {
+        let starting = scope.spawn(|| Worker::start(&session, config));
+        let policy = assemble::environment(common)
+            .and_then(|environment| assemble::policy(common, &environment, bundle, &embodiment.stats_key));
+        (starting.join(), policy)
+    });
+    let policy = policy?;
+    let worker = worker.map_err(|_| CommandError::missing(anyhow!("starting the simulator panicked; please report this")))?;
+    let worker = worker.map_err(CommandError::missing)?;
+    let schedule = ScheduleConfig { steps_executed: args.steps_executed }.checked(policy.spec()).map_err(CommandError::usage)?;
+    let mut sim = SimClient::connect(&session, &robot, SIM_WAIT_MAX).map_err(CommandError::missing)?;
+    sim.set_label(ActionLabel { policy_id: policy.spec().id.clone() });
+    Ok(Pipeline { policy, schedule, gate: Gate::new(embodiment.limits), sim, worker, _session: session })
+}
+
+fn run_episodes(
+    args: &DemoArgs,
+    pipeline: &mut Pipeline,
+    watch: &mut Watch,
+    summary: &mut Summary,
+    interrupted: &AtomicBool,
+) -> CommandResult {
+    let mut failures_in_a_row = 0;
+    for task in &args.tasks {
+        for index in 0..args.episodes {
+            let seed = args.seed.wrapping_add(index);
+            let episode = Episode { task, seed, steps_max: args.steps_max, index: summary.episodes_done() };
+            let result = episode.run(pipeline, watch, summary, interrupted);
+            if interrupted.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let harness_failed = matches!(result.outcome, Outcome::Harness { .. });
+            summary.add(task, seed, result);
+            if !harness_failed {
+                failures_in_a_row = 0;
+                continue;
+            }
+            failures_in_a_row += 1;
+            let log = pipeline.worker.log_tail();
+            if failures_in_a_row >= HARNESS_FAILURES_MAX {
+                return Err(CommandError::missing(anyhow!(
+                    "the simulator failed {failures_in_a_row} times in a row; the end of its log:\n{log}"
+                )));
+            }
+            tracing::warn!("the simulator failed and is started again; the end of its log:\n{log}");
+            pipeline.worker.restart().map_err(CommandError::missing)?;
+        }
+    }
+    Ok(())
+}
+
+/// Set by Ctrl-C; a second Ctrl-C ends the process at once.
+fn interrupt_flag() -> Arc<AtomicBool> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&flag);
+    let wait = move || {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+        while runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
+            if seen.swap(true, Ordering::Relaxed) {
+                std::process::exit(i32::from(Failure::Interrupted.code()));
+            }
+        }
+    };
+    if std::thread::Builder::new().name("signals".to_owned()).spawn(wait).is_err() {
+        tracing::warn!("no thread for signals; Ctrl-C will end the process without a summary");
+    }
+    flag
+}
+
+/// The ffmpeg binary that the locked Python environment brings.
+fn ffmpeg_path(common: &Common) -> CommandResult<PathBuf> {
+    let python = python_path(&assemble::root(common)?).map_err(CommandError::missing)?;
+    let script = "import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())";
+    let output = std::process::Command::new(&python).args(["-c", script]).output().map_err(CommandError::missing)?;
+    if !output.status.success() {
+        let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        return Err(CommandError::missing(anyhow!("no ffmpeg for demo.mp4: {message}; run ./launch/demo, which installs it")));
+    }
+    Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
+}

@@ -1,0 +1,118 @@
+//! `egogrid grid show` and `egogrid grid fit`.
+
+use crate::assemble;
+use crate::cli::{GridFitArgs, GridShowArgs};
+use crate::commands::print_json;
+use crate::exit::{CommandError, CommandResult};
+use anyhow::{Context, anyhow};
+use egogrid_action_grids::fit::{self, GridShape, Grids};
+use egogrid_action_grids::quantization::quantization;
+use egogrid_action_grids::{ActionGrid, ActionTokenizer, BinEdges, NormalizedAction, TokenTable};
+use serde_json::{Value, json};
+use std::path::Path;
+
+const TRANSLATION_AXES: [&str; 3] = ["theta_rad", "phi_rad", "r"];
+const ROTATION_AXES: [&str; 3] = ["roll", "pitch", "yaw"];
+/// More data than this is sampled before it is worth fitting.
+const ACTIONS_MAX: usize = 50_000_000;
+
+/// `grid show`.
+///
+/// # Errors
+/// A bundle that cannot be read.
+pub fn show(args: &GridShowArgs) -> CommandResult {
+    let bundle = assemble::bundle(&args.bundle)?;
+    let tokenizer = bundle.action_tokenizer();
+    let grids = [("translation", tokenizer.translation_grid(), TRANSLATION_AXES), ("rotation", tokenizer.rotation_grid(), ROTATION_AXES)];
+    if args.json {
+        let described: serde_json::Map<String, Value> =
+            grids.iter().map(|(name, grid, axes)| ((*name).to_owned(), describe(grid, *axes))).collect();
+        print_json(&json!({ "bundle": bundle.id(), "grids": described }));
+        return Ok(());
+    }
+    println!("{}", bundle.id());
+    for (name, grid, axes) in grids {
+        println!("\n{name}: {} cells", grid.cell_count());
+        for (axis, edges) in axes.iter().zip(grid.axes()) {
+            println!("  {axis:<10} {:>3} bins  {:>8.4} .. {:<8.4} {}", edges.bin_count(), edges.low(), edges.high(), ruler(edges));
+        }
+    }
+    Ok(())
+}
+
+/// The edges of one axis as a line of text: a mark where an edge is, over the axis' range.
+fn ruler(edges: &BinEdges) -> String {
+    const WIDTH: usize = 64;
+    let mut line = vec!['·'; WIDTH];
+    let span = edges.high() - edges.low();
+    for edge in edges.as_slice() {
+        let place = ((edge - edges.low()) / span * (WIDTH - 1) as f64).round() as usize;
+        line[place.min(WIDTH - 1)] = '|';
+    }
+    line.into_iter().collect()
+}
+
+fn describe(grid: &ActionGrid, axes: [&str; 3]) -> Value {
+    let edges: serde_json::Map<String, Value> =
+        axes.iter().zip(grid.axes()).map(|(axis, edges)| ((*axis).to_owned(), json!(edges.as_slice()))).collect();
+    json!({ "cells": grid.cell_count(), "bins": grid.bin_counts(), "edges": edges })
+}
+
+/// `grid fit`.
+///
+/// # Errors
+/// Data that is not `[n, 7]` normalized actions, or a shape that cannot be fitted.
+pub fn fit(args: &GridFitArgs) -> CommandResult {
+    let actions = read_actions(&args.data)?;
+    let shape = GridShape { translation: three(&args.translation, "--translation")?, rotation: three(&args.rotation, "--rotation")? };
+    let grids = match args.method.as_str() {
+        "quantile" => fit::from_quantiles(&actions, 0.0, &shape),
+        _ => fit::gaussians_of(&actions).and_then(|gaussians| fit::from_gaussians(&gaussians, args.sigma_min, &shape)),
+    }
+    .map_err(CommandError::usage)?;
+    let uniform = fit::uniform(&shape).map_err(CommandError::usage)?;
+    let document = json!({
+        "translation": describe(&grids.translation, TRANSLATION_AXES)["edges"],
+        "rotation": describe(&grids.rotation, ROTATION_AXES)["edges"],
+    });
+    let (fitted, even) = (error_of(&grids, &actions)?, error_of(&uniform, &actions)?);
+    let text = serde_json::to_string_pretty(&document).map_err(CommandError::usage)?;
+    std::fs::write(&args.out, text).with_context(|| args.out.display().to_string()).map_err(CommandError::usage)?;
+    if args.json {
+        print_json(&json!({ "actions": actions.len(), "grid": document, "error_mean": fitted, "error_mean_uniform": even }));
+    } else {
+        println!("{} actions, grid written to {}", actions.len(), args.out.display());
+        println!("{:<10} {:>14} {:>14}", "axis", "mean error", "uniform grid");
+        for (dim, name) in egogrid_action_grids::action::DIM_NAMES.iter().enumerate().take(6) {
+            println!("{name:<10} {:>14.5} {:>14.5}", fitted[dim], even[dim]);
+        }
+    }
+    Ok(())
+}
+
+/// Mean quantization error per dimension, in normalized units.
+fn error_of(grids: &Grids, actions: &[NormalizedAction]) -> CommandResult<Vec<f64>> {
+    let counts = [grids.translation.cell_count(), grids.rotation.cell_count(), 2];
+    // Ids do not matter for the error; any table of the right size will do, with the end token past the blocks.
+    let table = TokenTable::contiguous(0, counts, counts.iter().sum()).map_err(CommandError::usage)?;
+    let tokenizer =
+        ActionTokenizer::new(grids.translation.clone(), grids.rotation.clone(), table).map_err(CommandError::usage)?;
+    let report = quantization(&tokenizer, actions).map_err(CommandError::usage)?;
+    Ok(report.dims.iter().map(|dim| dim.mean).collect())
+}
+
+fn three(bins: &[u32], option: &str) -> CommandResult<[u32; 3]> {
+    <[u32; 3]>::try_from(bins).map_err(|_| CommandError::usage(anyhow!("{option} wants three bin counts like 16,32,8, found {bins:?}")))
+}
+
+fn read_actions(path: &Path) -> CommandResult<Vec<NormalizedAction>> {
+    let (shape, values) = crate::npy::read_f64(path, ACTIONS_MAX * 7).map_err(CommandError::usage)?;
+    let [_, 7] = shape.as_slice() else {
+        return Err(CommandError::usage(anyhow!("{}: shape {shape:?}; expected [n, 7] normalized actions", path.display())));
+    };
+    let rows = values.as_chunks::<7>().0.iter().enumerate();
+    rows.map(|(row, values)| {
+        NormalizedAction::new(*values).with_context(|| format!("{}: row {row}", path.display())).map_err(CommandError::usage)
+    })
+    .collect()
+}

@@ -1,0 +1,185 @@
+//! `egogrid infer`: one observation from files, through the same policy that drives a robot.
+
+use crate::assemble;
+use crate::cli::{Common, InferArgs};
+use crate::commands::print_json;
+use crate::exit::{CommandError, CommandResult};
+use crate::npy::{self, Element};
+use anyhow::{Context, anyhow, bail};
+use egogrid_policies::bundle::Bundle;
+use egogrid_runtime::camera::{CameraIntrinsics, DepthImage, DepthKind, Frame, RgbImage, SIDE_PX_MAX, Stamp};
+use egogrid_runtime::observation::Observation;
+use egogrid_runtime::policy::{ActionChunk, PolicyError};
+use egogrid_runtime::stage::StageTimes;
+use image::ImageReader;
+use nalgebra::{Isometry3, Matrix3, Rotation3, Translation3, UnitQuaternion};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// Schema of `--camera`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CameraFile {
+    width_px: u32,
+    height_px: u32,
+    matrix: [[f64; 3]; 3],
+    base_from_camera: Option<[[f64; 4]; 4]>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Exit code 3 when the policy has no whole chunk for this observation.
+pub fn run(common: &Common, args: &InferArgs) -> CommandResult {
+    let bundle = assemble::bundle(&args.bundle)?;
+    let stats_key = assemble::stats_key(&bundle, args.stats.as_deref())?;
+    let observation = observation(args, &bundle, &stats_key)?;
+    let environment = assemble::environment(common)?;
+    let mut policy = assemble::policy(common, &environment, &bundle, &stats_key)?;
+    match policy.infer(&observation) {
+        Ok(chunk) => {
+            if args.json {
+                print_json(&answer(&chunk));
+            } else {
+                print(&chunk);
+            }
+            Ok(())
+        }
+        Err(error) => {
+            if args.json {
+                print_json(&json!({
+                    "error": { "kind": error.kind(), "token_ids": error.token_ids(), "message": error.to_string() }
+                }));
+            }
+            Err(match error {
+                PolicyError::Missing { .. } | PolicyError::Observation { .. } => CommandError::usage(error),
+                _ => CommandError::check(error),
+            })
+        }
+    }
+}
+
+fn observation(args: &InferArgs, bundle: &Bundle, stats_key: &str) -> CommandResult<Observation> {
+    let rgb = read_rgb(&args.image).map_err(CommandError::usage)?;
+    let kind = if args.depth_kind == "dense" { DepthKind::Dense } else { DepthKind::Sensor };
+    let depth = args.depth.as_deref().map(|path| read_depth(path, kind)).transpose().map_err(CommandError::usage)?;
+    let (intrinsics, base_from_camera) = match &args.camera {
+        Some(path) => camera(assemble::toml_file(path)?).with_context(|| path.display().to_string()).map_err(CommandError::usage)?,
+        None => {
+            let stored = bundle.intrinsics(stats_key).map_err(CommandError::usage)?;
+            tracing::info!(key = stored.key, "intrinsics from the bundle");
+            // The checkpoint's matrix belongs to its training camera; another size is the same lens, resized.
+            (stored.intrinsics.resized([rgb.width_px(), rgb.height_px()]), None)
+        }
+    };
+    Ok(Observation {
+        sequence: 0,
+        frame: Frame { stamp: Stamp { ns: 0 }, rgb, depth, intrinsics: Some(intrinsics), base_from_camera },
+        instruction: args.instruction.clone(),
+        state: None,
+    })
+}
+
+fn read_rgb(path: &Path) -> anyhow::Result<RgbImage> {
+    let name = || path.display().to_string();
+    let mut reader = ImageReader::open(path).with_context(name)?.with_guessed_format().with_context(name)?;
+    let mut limits = image::Limits::default();
+    limits.max_image_width = Some(SIDE_PX_MAX);
+    limits.max_image_height = Some(SIDE_PX_MAX);
+    reader.limits(limits);
+    let picture = reader.decode().with_context(name)?;
+    if picture.color().has_alpha() {
+        bail!("{}: the picture has an alpha channel; save it as RGB, so that what is behind it is decided by you", path.display());
+    }
+    let rgb = picture.into_rgb8();
+    Ok(RgbImage::new(rgb.width(), rgb.height(), rgb.into_raw())?)
+}
+
+fn read_depth(path: &Path, kind: DepthKind) -> anyhow::Result<DepthImage> {
+    let values_max = (SIDE_PX_MAX as usize).pow(2);
+    let (width_px, height_px, depth_m): (u32, u32, Vec<f32>) = if path.extension().is_some_and(|end| end == "npy") {
+        let (shape, values, element) = npy::read(path, values_max)?;
+        // Leading axes of one are what a batch of one picture has.
+        let sides: Vec<u64> = shape.iter().copied().skip_while(|side| *side == 1).collect();
+        let [height, width] = sides.as_slice() else {
+            bail!("{}: shape {shape:?}; expected [height, width]", path.display());
+        };
+        let unit_m = if element == Element::U16 { 1e-3 } else { 1.0 };
+        (u32::try_from(*width)?, u32::try_from(*height)?, values.iter().map(|value| (value * unit_m) as f32).collect())
+    } else {
+        let picture = ImageReader::open(path)?.with_guessed_format()?.decode().with_context(|| path.display().to_string())?;
+        let image::DynamicImage::ImageLuma16(picture) = picture else {
+            bail!("{}: {:?}; expected a 16-bit gray PNG in millimetres, or .npy", path.display(), picture.color());
+        };
+        let (width, height) = picture.dimensions();
+        (width, height, picture.into_raw().into_iter().map(|mm| f32::from(mm) * 1e-3).collect())
+    };
+    if kind == DepthKind::Sensor && depth_m.iter().any(|value| *value < 0.0 && value.is_finite()) {
+        bail!("{}: holds negative depths, which no sensor measures; if it comes from an estimator, say --depth-kind dense", path.display());
+    }
+    Ok(DepthImage::new(width_px, height_px, kind, depth_m)?)
+}
+
+fn camera(file: CameraFile) -> anyhow::Result<(CameraIntrinsics, Option<Isometry3<f64>>)> {
+    let [[a, b, c], [d, e, f], [g, h, i]] = file.matrix;
+    let intrinsics = CameraIntrinsics::from_matrix([a, b, c, d, e, f, g, h, i], [file.width_px, file.height_px])?;
+    Ok((intrinsics, file.base_from_camera.map(|pose| isometry(&pose)).transpose()?))
+}
+
+/// A rigid 4×4 matrix, checked: rounding is allowed, a mirror or a scale is not.
+fn isometry(pose: &[[f64; 4]; 4]) -> anyhow::Result<Isometry3<f64>> {
+    let rotation = Matrix3::from_fn(|row, col| pose[row][col]);
+    let rigid = (rotation * rotation.transpose() - Matrix3::identity()).amax() < 1e-6 && rotation.determinant() > 0.0;
+    if !rigid || pose[3] != [0.0, 0.0, 0.0, 1.0] || !pose.iter().flatten().all(|value| value.is_finite()) {
+        return Err(anyhow!("base_from_camera is not a rigid 4x4 matrix [[R, t], [0, 0, 0, 1]]: {pose:?}"));
+    }
+    let rotation = UnitQuaternion::from_rotation_matrix(&Rotation3::from_matrix(&rotation));
+    Ok(Isometry3::from_parts(Translation3::new(pose[0][3], pose[1][3], pose[2][3]), rotation))
+}
+
+/// Milliseconds per stage, by name.
+pub(crate) fn stages_ms(times: &StageTimes) -> Value {
+    let stages: serde_json::Map<String, Value> =
+        times.iter().map(|(stage, spent)| (stage.name().to_owned(), json!(spent.as_secs_f64() * 1e3))).collect();
+    Value::Object(stages)
+}
+
+fn depth_source(chunk: &ActionChunk) -> &'static str {
+    match chunk.depth.map(|depth| depth.kind) {
+        Some(DepthKind::Sensor) => "sensor",
+        Some(DepthKind::Dense) => "dense",
+        None => "none",
+    }
+}
+
+fn answer(chunk: &ActionChunk) -> Value {
+    json!({
+        "token_ids": chunk.token_ids,
+        "normalized": chunk.normalized.iter().map(|action| action.values().to_vec()).collect::<Vec<_>>(),
+        "actions": chunk.actions.iter().map(|action| action.values().to_vec()).collect::<Vec<_>>(),
+        "confidence": chunk.confidence,
+        "stages_ms": stages_ms(&chunk.times),
+        "depth_source": depth_source(chunk),
+        "depth": chunk.depth.map(|depth| json!({
+            "cells": depth.cells, "cells_empty": depth.cells_empty, "invalid_share": depth.invalid_share,
+        })),
+    })
+}
+
+fn print(chunk: &ActionChunk) {
+    println!("{:>4}  {:>9} {:>9} {:>9}  {:>9} {:>9} {:>9}  {:>7}  {:<22} confidence", "step", "x m", "y m", "z m", "roll rad", "pitch rad", "yaw rad", "gripper", "tokens");
+    for (step, action) in chunk.actions.iter().enumerate() {
+        let [x, y, z, roll, pitch, yaw, gripper] = action.values();
+        let range = step * 3..step * 3 + 3;
+        let tokens = chunk.token_ids.get(range.clone()).map(|ids| format!("{ids:?}"));
+        let confidence = chunk.confidence.get(range).map(|p| format!("{p:.2?}"));
+        println!(
+            "{step:>4}  {x:>9.5} {y:>9.5} {z:>9.5}  {roll:>9.5} {pitch:>9.5} {yaw:>9.5}  {gripper:>7.2}  {:<22} {}",
+            tokens.unwrap_or_default(),
+            confidence.unwrap_or_default()
+        );
+    }
+    let stages: Vec<String> = chunk.times.iter().map(|(stage, spent)| format!("{stage} {:.2}", spent.as_secs_f64() * 1e3)).collect();
+    println!("ms: {}   depth: {}", stages.join("  "), depth_source(chunk));
+}
