@@ -52,6 +52,8 @@ EDITS = {
     "short window": ("config.json", ("text_config", "sliding_window"), 16, WRONG, "sliding_window"),
     "unknown extension": ("config.json", ("egogrid",), {"control_herz": 5}, WRONG, "control_herz"),
     "wrong extension": ("config.json", ("egogrid",), {"ego3d_scale_m": 0}, WRONG, "ego3d_scale_m"),
+    "too fast": ("config.json", ("egogrid",), {"control_hz": 1001}, WRONG, "at most 1000"),
+    "two end tokens": ("generation_config.json", ("eos_token_id",), [1, 2], WRONG, "eos_token_id"),
     "too many steps": ("config.json", ("egogrid",), {"steps_executed": 3}, WRONG, "steps_executed"),
     "table of another grid": ("config.json", ("spatial_token_num",), 33, WRONG, "spatial_token_num is 33"),
     "shifted token table": ("config.json", ("action_token_begin_idx",), 32, WRONG, "tokenizer.json gives <ACTION00000>"),

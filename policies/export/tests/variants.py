@@ -88,6 +88,8 @@ def _write_configs(directory: Path, variant: Variant, cells: int, vocabulary: in
         "text_config": _merged(text, variant.text), "vision_config": _merged(vision, variant.vision),
     }  # fmt: skip
     _write(directory / "config.json", top, variant.top)
+    generation = {"bos_token_id": 2, "eos_token_id": [1], "pad_token_id": 0}
+    _write(directory / "generation_config.json", generation, {})
     size = {"height": variant.image_px, "width": variant.image_px}
     preprocessor = {"do_resize": True, "do_rescale": True, "do_normalize": False, "resample": 3, "size": size}
     _write(directory / "preprocessor_config.json", preprocessor, {"rescale_factor": 0.00392156862745098})

@@ -13,6 +13,8 @@ from egogrid_export.errors import CheckpointError
 from egogrid_export.fields import Fields
 
 PILLOW_BICUBIC = 3
+# As far as the runtime goes.
+SAMPLES_PER_SIDE_MAX, FREQUENCIES_MAX, CONTROL_HZ_MAX = 16, 16, 1000.0
 TANH_GELU = ("gelu_pytorch_tanh",)
 EXTENSION_KEYS = {"ego3d_frame", "ego3d_center_m", "ego3d_scale_m", "depth_source", "control_hz", "steps_executed"}
 
@@ -117,7 +119,7 @@ def read_config(checkpoint: Checkpoint) -> ModelConfig:
         spatial_tokens=top.integer("spatial_token_num", 259),
         use_spatial_tokens=top.boolean("use_spatial_token", False),
         rescale=_rescale(checkpoint, vision),
-        control_hz=extension.number("control_hz") if extension.has("control_hz") else None,
+        control_hz=_control_hz(extension),
         steps_executed=extension.integer("steps_executed") if extension.has("steps_executed") else None,
     )
 
@@ -183,7 +185,7 @@ def _vision(fields: Fields) -> VisionConfig:
 
 
 def _ego3d(top: Fields, extension: Fields, vision: VisionConfig) -> Ego3dConfig:
-    samples = top.integer("ego3d_patch_reso", 4)
+    samples = top.integer("ego3d_patch_reso", 4, high=SAMPLES_PER_SIDE_MAX)
     if vision.patch_size_px % samples:
         top.refuse(
             "ego3d_patch_reso",
@@ -192,17 +194,29 @@ def _ego3d(top: Fields, extension: Fields, vision: VisionConfig) -> Ego3dConfig:
         )
     return Ego3dConfig(
         samples_per_patch_side=samples,
-        frequency_count=top.integer("n_freqs", 8, high=24),
+        frequency_count=top.integer("n_freqs", 8, high=FREQUENCIES_MAX),
         frame=extension.choice("ego3d_frame", ("camera", "base"), "camera"),
         center_m=tuple(extension.vector("ego3d_center_m", 3, [0.0, 0.0, 2.0])),
         scale_m=extension.number("ego3d_scale_m", 2.0),
     )
 
 
+def _control_hz(extension: Fields) -> float | None:
+    if not extension.has("control_hz"):
+        return None
+    if extension.number("control_hz") > CONTROL_HZ_MAX:
+        extension.refuse("control_hz", f"at most {CONTROL_HZ_MAX}", "correct it")
+    return extension.number("control_hz")
+
+
 def _special_id(checkpoint: Checkpoint, top: Fields, name: str) -> int:
     """`generation_config.json` is what generation obeys; `config.json` speaks where that file or field is missing."""
     if (checkpoint.directory / "generation_config.json").exists():
         generation = Fields(checkpoint.json("generation_config.json"), "generation_config.json")
+        # A list of one is how some versions write it.
+        value = generation.values.get(name)
+        if isinstance(value, list) and len(value) == 1:
+            generation.values[name] = value[0]
         if generation.has(name):
             return generation.integer(name, low=0)
     return top.integer(name, low=0)
@@ -211,7 +225,7 @@ def _special_id(checkpoint: Checkpoint, top: Fields, name: str) -> int:
 def _rescale(checkpoint: Checkpoint, vision: VisionConfig) -> float:
     """The picture must be prepared as `perception` does it: any size to a square by Pillow's bicubic, then one factor."""
     fields = Fields(checkpoint.json("preprocessor_config.json"), "preprocessor_config.json")
-    size = fields.child("size")
+    size = fields.child("size") if fields.has("size") else Fields({"height": 224, "width": 224}, f"{fields.where} size (default)")
     for side in ("height", "width"):
         if size.integer(side) != vision.image_size_px:
             size.refuse(side, f"vision_config image_size {vision.image_size_px}", "use files of one checkpoint")
