@@ -306,8 +306,17 @@ def test_wrong_cases_are_refused(variant, tmp_path: Path, capsys, change: dict, 
     assert "expected" in capsys.readouterr().err
 
 
+def test_one_case_is_not_enough(variant, tmp_path: Path, capsys) -> None:
+    directory = case_directory(tmp_path)
+    checkpoint = variant()
+    assert export(checkpoint, tmp_path / "bundle", "--cases", str(directory)) == 0
+    (directory / "b.json").unlink()
+    assert export(checkpoint, tmp_path / "other", "--cases", str(directory)) == MISSING
+    assert "at least 2" in capsys.readouterr().err
+
+
 def case_directory(tmp_path: Path, **changes: object) -> Path:
-    """One whole case, but for `changes`."""
+    """Two whole cases, but for `changes`."""
     directory = tmp_path / "cases"
     directory.mkdir()
     Image.fromarray(np.full((40, 50, 3), 90, dtype=np.uint8)).save(directory / "a.png")
@@ -320,5 +329,6 @@ def case_directory(tmp_path: Path, **changes: object) -> Path:
         "instruction": "pick",
         "stats_key": "random/1.0.0",
     }
-    (directory / "a.json").write_text(json.dumps(case | changes))
+    for name in ("a", "b"):
+        (directory / f"{name}.json").write_text(json.dumps(case | changes))
     return directory

@@ -31,8 +31,7 @@ def bundle_directory(target: Path, replace: bool) -> Iterator[Path]:
     if target.exists() and not (replace and (target / MANIFEST_FILE).is_file()):
         todo = "give --replace" if (target / MANIFEST_FILE).is_file() else "choose another place"
         raise UsageError(f"{target.name} exists already", "a new name for the bundle", todo)
-    if not target.parent.is_dir():
-        raise UsageError(f"no directory {target.parent}", "an existing one to put the bundle into", "create it")
+    target.parent.mkdir(parents=True, exist_ok=True)
     work = target.parent / f".{target.name}.partial-{os.getpid()}"
     try:
         work.mkdir()

@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"egogrid_export: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
-        print(f"egogrid_export: {error}; expected room and permission to write {options.bundle}; nothing was written", file=sys.stderr)
+        print(f"egogrid_export: {error}; expected files that can be read and written; nothing was written", file=sys.stderr)
         return UsageError.exit_code
     except KeyboardInterrupt:
         print("egogrid_export: interrupted, nothing was written", file=sys.stderr)
@@ -50,7 +50,7 @@ def _parse(arguments: list[str] | None) -> Options:
     parser = argparse.ArgumentParser(
         prog="python -m egogrid_export",
         description="An official-format VLA checkpoint (released or fine-tuned) to a bundle for the Egogrid runtime.",
-        epilog="example: python -m egogrid_export checkpoints/spatialvla-4b-224-pt bundles/spatialvla --precision fp32",
+        epilog="example: python -m egogrid_export tests/fixtures/spatialvla_golden/ckpt out/bundle --replace",
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT_DIR", type=Path, help="config.json, *.safetensors, tokenizer.json, …")
     parser.add_argument("bundle", metavar="BUNDLE_DIR", type=Path, help="where the bundle is to lie; must not exist yet")

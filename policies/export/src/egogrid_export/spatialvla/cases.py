@@ -24,6 +24,7 @@ from egogrid_export.spatialvla.processor import ProcessorConfig
 CASE_KEYS = {
     "image", "depth", "depth_kind", "depth_max_m", "intrinsic", "intrinsic_size_px", "base_from_camera", "instruction", "stats_key",
 }  # fmt: skip
+CASES_MIN = 2
 SYNTHETIC_DEPTH_MAX_M = 3.0
 # A camera 1 m behind and 0.8 m above the base, looking forward and down by 30 degrees.
 SYNTHETIC_BASE_FROM_CAMERA = [
@@ -91,8 +92,8 @@ def stored_intrinsic(processor: ProcessorConfig, stats_key: str) -> tuple[np.nda
 def load_cases(directory: Path, config: ModelConfig, processor: ProcessorConfig) -> list[Case]:
     """All `*.json` of a directory, sorted by name."""
     paths = sorted(directory.glob("*.json"))
-    if not paths:
-        raise MissingError(f"no *.json in {directory.name}", "golden cases", "check --cases")
+    if len(paths) < CASES_MIN:
+        raise MissingError(f"{len(paths)} *.json in {directory.name}", f"at least {CASES_MIN} golden cases", "check --cases")
     return [_load_case(path, config, processor) for path in paths]
 
 
