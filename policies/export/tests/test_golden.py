@@ -205,3 +205,31 @@ def test_graphs_are_small_and_share_one_aligned_weights_file(bundle: Path) -> No
     spans = sorted(places.values())
     assert all(first + length <= second for (first, length), (second, _) in pairwise(spans))
     assert sum(length for _, length in spans) > 0.99 * (bundle / "weights.bin").stat().st_size, "nothing unused is stored"
+
+
+def test_the_cache_is_updated_in_place_and_only_in_its_next_row(bundle: Path) -> None:
+    """Past and present bound to one buffer, as the runtime does it, against the reference's logits."""
+    ort = pytest.importorskip("onnxruntime")
+    prefill, decode = (ort.InferenceSession(bundle / f"{name}.onnx") for name in ("prefill", "decode"))
+    stored = load_file(bundle / "golden.safetensors")
+    text_ids, token_ids = stored["case1.text_ids"], stored["case1.token_ids"]
+    _, *rows = prefill.run(None, {"image_features": stored["case1.image_features"], "text_ids": text_ids[None]})
+    names = [port.name.removeprefix("past.") for port in decode.get_inputs() if port.name.startswith("past.")]
+    cache = {name: ort.OrtValue.ortvalue_from_numpy(value) for name, value in zip(names, rows, strict=True)}
+    filled = 256 + len(text_ids)
+    for step, token_id in enumerate(token_ids[:-1], start=1):
+        before = {name: value.numpy().copy() for name, value in cache.items()}
+        binding = decode.io_binding()
+        binding.bind_cpu_input("token_id", np.array([[token_id]], dtype=np.int64))
+        binding.bind_cpu_input("seqlens_k", np.array([filled], dtype=np.int32))
+        binding.bind_cpu_input("total_len", np.array(filled + 1, dtype=np.int32))
+        binding.bind_output("logits")
+        for name, value in cache.items():
+            binding.bind_ortvalue_input(f"past.{name}", value)
+            binding.bind_ortvalue_output(f"present.{name}", value)
+        decode.run_with_iobinding(binding)
+        assert relative(binding.copy_outputs_to_cpu()[0][0], stored[f"case1.step{step}_logits"]) < 1e-5, f"step {step}"
+        for name, value in cache.items():
+            changed = np.flatnonzero((value.numpy() != before[name]).any(axis=(0, 1, 3)))
+            assert changed.tolist() == [filled], name
+        filled += 1
