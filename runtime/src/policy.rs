@@ -78,7 +78,9 @@ pub enum PolicyError {
         eos_id: u32,
     },
     /// A token of the wrong kind.
-    #[error("token {position} is id {found}, expected {expected}; the policy left its action slots: hold, and check that bundle and instruction belong together")]
+    #[error(
+        "token {position} is id {found}, expected {expected}; the policy left its action slots: hold, and check that bundle and instruction belong together"
+    )]
     WrongKind {
         /// Everything that was generated up to it.
         token_ids: Vec<u32>,
@@ -98,7 +100,9 @@ pub enum PolicyError {
         message: String,
     },
     /// Not finite where it must be.
-    #[error("stage {stage} made {what} that is not finite; the bundle or the input is damaged: run `egogrid check` on the bundle")]
+    #[error(
+        "stage {stage} made {what} that is not finite; the bundle or the input is damaged: run `egogrid check` on the bundle"
+    )]
     NotFinite {
         /// Where.
         stage: Stage,

@@ -51,7 +51,11 @@ impl<W: ObservationSource + ActionSink> LockstepLoop<'_, W> {
     ///
     /// # Errors
     /// Only the world's: a policy that fails is answered with a hold and shown to `observer`.
-    pub fn look(&mut self, observation: &Observation, observer: &mut dyn LoopObserver) -> Result<Observation, EndpointError> {
+    pub fn look(
+        &mut self,
+        observation: &Observation,
+        observer: &mut dyn LoopObserver,
+    ) -> Result<Observation, EndpointError> {
         let arrived = Instant::now();
         let mut times = StageTimes::default();
         self.gate.observe(observation.state.as_ref());

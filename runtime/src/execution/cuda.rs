@@ -11,6 +11,7 @@ pub(super) fn dispatch(device: u32) -> ExecutionProviderDispatch {
 
 /// Device memory for tensors that only graphs touch.
 pub(super) fn allocator(session: &Session, device: u32) -> ort::Result<Allocator> {
-    let memory = MemoryInfo::new(AllocationDevice::CUDA, device.cast_signed(), AllocatorType::Device, MemoryType::Default)?;
+    let memory =
+        MemoryInfo::new(AllocationDevice::CUDA, device.cast_signed(), AllocatorType::Device, MemoryType::Default)?;
     Allocator::new(session, memory)
 }

@@ -57,11 +57,8 @@ impl Environment {
 fn start(library: PathBuf) -> Result<Environment, ExecutionError> {
     let refused = |detail: String| ExecutionError::LibraryRefused { library: library.clone(), detail };
     let builder = ort::init_from(&library).map_err(|error| refused(error.to_string()))?;
-    let inner = builder
-        .with_name("egogrid")
-        .with_telemetry(false)
-        .build()
-        .map_err(|error| refused(error.to_string()))?;
+    let inner =
+        builder.with_name("egogrid").with_telemetry(false).build().map_err(|error| refused(error.to_string()))?;
     // The library would otherwise format every verbose line of every run, for a logger that then drops it.
     inner.set_log_level(ort::logging::LogLevel::Warning);
     Ok(Environment { inner, library: library.into() })

@@ -58,7 +58,9 @@ pub enum ExecutionError {
         detail: String,
     },
     /// A name that the graph does not have, or that was not allocated.
-    #[error("graph {graph} has no {what} {name:?}, only {known:?}; export the bundle again with this release's exporter")]
+    #[error(
+        "graph {graph} has no {what} {name:?}, only {known:?}; export the bundle again with this release's exporter"
+    )]
     NoSuchTensor {
         /// Which graph.
         graph: String,
@@ -70,7 +72,9 @@ pub enum ExecutionError {
         known: Vec<String>,
     },
     /// A tensor of another type or shape than the graph's.
-    #[error("tensor {name:?} of graph {graph} is {found}, expected {expected}; export the bundle again with this release's exporter")]
+    #[error(
+        "tensor {name:?} of graph {graph} is {found}, expected {expected}; export the bundle again with this release's exporter"
+    )]
     TensorKind {
         /// Which graph.
         graph: String,
@@ -82,7 +86,10 @@ pub enum ExecutionError {
         expected: String,
     },
     /// An element type that is not handled here.
-    #[error("graph {graph} has {name:?} of type {found}, expected one of {:?}; export the bundle again", Element::NAMES)]
+    #[error(
+        "graph {graph} has {name:?} of type {found}, expected one of {:?}; export the bundle again",
+        Element::NAMES
+    )]
     ElementType {
         /// Which graph.
         graph: String,

@@ -129,7 +129,12 @@ impl Graph {
     /// Not allocated, or of another element type.
     pub fn input_mut<T: HostElement>(&mut self, name: &str) -> Result<&mut [T], ExecutionError> {
         let Some(index) = self.host_inputs.iter().position(|tensor| tensor.name == name) else {
-            return Err(no_such(&self.name, "allocated input", name, self.host_inputs.iter().map(|tensor| &tensor.name)));
+            return Err(no_such(
+                &self.name,
+                "allocated input",
+                name,
+                self.host_inputs.iter().map(|tensor| &tensor.name),
+            ));
         };
         let graph = &self.name;
         match self.host_inputs[index].value.try_extract_tensor_mut::<T>() {
@@ -144,7 +149,12 @@ impl Graph {
     /// Not allocated, or of another element type.
     pub fn output<T: HostElement>(&self, name: &str) -> Result<&[T], ExecutionError> {
         let Some(tensor) = self.host_outputs.iter().find(|tensor| tensor.name == name) else {
-            return Err(no_such(&self.name, "allocated output", name, self.host_outputs.iter().map(|tensor| &tensor.name)));
+            return Err(no_such(
+                &self.name,
+                "allocated output",
+                name,
+                self.host_outputs.iter().map(|tensor| &tensor.name),
+            ));
         };
         let values = tensor.value.try_extract_tensor::<T>().map_err(|error| element::<T>(&self.name, name, &error))?;
         Ok(values.1)
@@ -217,7 +227,12 @@ fn specs_of(graph: &str, outlets: &[ort::value::Outlet]) -> Result<Vec<TensorSpe
     outlets.iter().map(|outlet| TensorSpec::of(graph, outlet)).collect()
 }
 
-fn find<'a>(graph: &str, what: &'static str, specs: &'a [TensorSpec], name: &str) -> Result<&'a TensorSpec, ExecutionError> {
+fn find<'a>(
+    graph: &str,
+    what: &'static str,
+    specs: &'a [TensorSpec],
+    name: &str,
+) -> Result<&'a TensorSpec, ExecutionError> {
     let found = specs.iter().find(|spec| spec.name == name);
     found.ok_or_else(|| no_such(graph, what, name, specs.iter().map(|spec| &spec.name)))
 }
@@ -230,7 +245,12 @@ fn replace(tensors: &mut Vec<HostTensor>, name: &str, value: DynTensor) {
 }
 
 fn no_such<'a>(graph: &str, what: &'static str, name: &str, known: impl Iterator<Item = &'a String>) -> ExecutionError {
-    ExecutionError::NoSuchTensor { graph: graph.to_owned(), what, name: name.to_owned(), known: known.cloned().collect() }
+    ExecutionError::NoSuchTensor {
+        graph: graph.to_owned(),
+        what,
+        name: name.to_owned(),
+        known: known.cloned().collect(),
+    }
 }
 
 fn element<T: HostElement>(graph: &str, name: &str, error: &ort::Error) -> ExecutionError {

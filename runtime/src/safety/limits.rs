@@ -22,7 +22,9 @@ pub struct SafetyConfig {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum GateLimitsError {
     /// Not a box.
-    #[error("safety.workspace_{{min,max}}_m: axis {axis} goes from {min_m} to {max_m} m; both must be finite and min < max")]
+    #[error(
+        "safety.workspace_{{min,max}}_m: axis {axis} goes from {min_m} to {max_m} m; both must be finite and min < max"
+    )]
     Workspace {
         /// x, y or z.
         axis: &'static str,

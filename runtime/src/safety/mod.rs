@@ -85,7 +85,9 @@ impl fmt::Display for Intervention {
         const AXES: [&str; 3] = ["x", "y", "z"];
         match *self {
             Self::Stopped { reason } => write!(f, "holding: stopped ({reason}) and not re-armed"),
-            Self::NotAnAction { dim, value } => write!(f, "holding: dimension {dim} is {value}, which is not an action; stopped"),
+            Self::NotAnAction { dim, value } => {
+                write!(f, "holding: dimension {dim} is {value}, which is not an action; stopped")
+            }
             Self::NoAction => f.write_str("holding: the policy gave no action"),
             Self::NoState => f.write_str("holding: the robot's position is unknown"),
             Self::Rotation { asked_rad, allowed_rad } => {
@@ -93,7 +95,11 @@ impl fmt::Display for Intervention {
             }
             Self::StepLength { asked_m, allowed_m } => write!(f, "step {asked_m:.4} m shortened to {allowed_m:.4} m"),
             Self::Workspace { axis, asked_m, allowed_m } => {
-                write!(f, "target {} = {asked_m:.4} m held at {allowed_m:.4} m by the workspace", AXES[usize::from(axis.min(2))])
+                write!(
+                    f,
+                    "target {} = {asked_m:.4} m held at {allowed_m:.4} m by the workspace",
+                    AXES[usize::from(axis.min(2))]
+                )
             }
         }
     }

@@ -12,7 +12,9 @@ pub(super) fn limit(rpy_rad: &mut [f64; 3], rotation_rad_max: f64) -> Option<Int
         return None;
     }
     let shortened = match rotation.axis() {
-        Some(axis) => Rotation3::from_axis_angle(&Unit::new_normalize(axis.into_inner()), rotation_rad_max * (1.0 - 1e-12)),
+        Some(axis) => {
+            Rotation3::from_axis_angle(&Unit::new_normalize(axis.into_inner()), rotation_rad_max * (1.0 - 1e-12))
+        }
         // An angle above the bound always has an axis; without one the only safe rotation is none.
         None => Rotation3::identity(),
     };

@@ -22,7 +22,9 @@ pub struct ScheduleConfig {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ScheduleError {
     /// More steps than a chunk has, or none.
-    #[error("schedule.steps_executed is {asked}, and the policy's chunks have {chunk_len} actions; use 1..={chunk_len}")]
+    #[error(
+        "schedule.steps_executed is {asked}, and the policy's chunks have {chunk_len} actions; use 1..={chunk_len}"
+    )]
     StepsExecuted {
         /// As written.
         asked: u16,
