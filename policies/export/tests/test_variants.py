@@ -98,3 +98,18 @@ def test_both_synthetic_cases_have_invalid_depth_and_two_picture_sizes(variant, 
         depth = golden[f"case{number}.depth_m"]
         assert np.isnan(depth).any() and (depth == 0).any() and (depth > golden[f"case{number}.depth_max_m"][0]).any()
         assert (golden[f"case{number}.patch_depth_m"] > 0.5).all() and (golden[f"case{number}.patch_depth_m"] < 3).all()
+
+
+def test_stored_generations_end_at_the_first_id_of_the_wrong_kind(variant, tmp_path: Path) -> None:
+    """There the runtime stops too. Random weights leave their slots at once."""
+    assert main([str(variant()), str(tmp_path / "bundle"), "--quiet", "--skip-check"]) == 0
+    manifest = tomllib.loads((tmp_path / "bundle" / "bundle.toml").read_text())
+    tokens = manifest["tokens"]
+    ends = np.cumsum([tokens[f"{kind}_cells"] for kind in ("translation", "rotation", "gripper")]) + tokens["action_begin_id"]
+    golden = load_file(tmp_path / "bundle" / "golden.safetensors")
+    for number in (0, 1):
+        ids = golden[f"case{number}.token_ids"].tolist()
+        kinds = [int(np.searchsorted(ends, token_id, side="right")) if token_id >= tokens["action_begin_id"] else -1 for token_id in ids]
+        assert kinds[:-1] == [position % 3 for position in range(len(ids) - 1)] and kinds[-1] != (len(ids) - 1) % 3
+        assert f"case{number}.step{len(ids) - 1}_logits" in golden and f"case{number}.step{len(ids)}_logits" not in golden
+        assert f"case{number}.actions" not in golden

@@ -13,20 +13,24 @@ import numpy as np
 from egogrid_export.spatialvla.processor import ACTION_DIMS, TOKENS_PER_STEP, ActionGrid
 
 
+def whole_prefix(grid: ActionGrid, token_ids: list[int], begin_id: int) -> int:
+    """How many ids from the start are of the kind that their slot asks for: translation, rotation, gripper, and again."""
+    firsts = [begin_id, begin_id + grid.cells("translation"), begin_id + grid.cells("translation") + grid.cells("rotation")]
+    ends = [*firsts[1:], begin_id + grid.tokens]
+    for position, token_id in enumerate(token_ids):
+        slot = position % TOKENS_PER_STEP
+        if not firsts[slot] <= token_id < ends[slot]:
+            return position
+    return len(token_ids)
+
+
 def normalized_actions(grid: ActionGrid, token_ids: list[int], begin_id: int, steps: int) -> np.ndarray | None:
     """`[steps, 7]`, or None where the ids are not `steps` whole triples of translation, rotation, gripper."""
-    counts = [grid.cells("translation"), grid.cells("rotation"), 2]
-    if len(token_ids) != steps * TOKENS_PER_STEP:
+    if len(token_ids) != steps * TOKENS_PER_STEP or whole_prefix(grid, token_ids, begin_id) != len(token_ids):
         return None
-    rows = []
-    for step in range(steps):
-        first, cells = begin_id, []
-        for token_id, count in zip(token_ids[step * TOKENS_PER_STEP :], counts, strict=False):
-            if not first <= token_id < first + count:
-                return None
-            cells.append(token_id - first)
-            first += count
-        rows.append([*_translation(grid, cells[0]), *_rotation(grid, cells[1]), float(cells[2])])
+    cells = np.array(token_ids).reshape(steps, TOKENS_PER_STEP) - begin_id
+    cells -= [0, grid.cells("translation"), grid.cells("translation") + grid.cells("rotation")]
+    rows = [[*_translation(grid, t), *_rotation(grid, r), float(g)] for t, r, g in cells.tolist()]
     return np.array(rows, dtype=np.float64).reshape(steps, ACTION_DIMS)
 
 

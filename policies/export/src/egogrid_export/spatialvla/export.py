@@ -22,7 +22,7 @@ from egogrid_export.options import Options
 from egogrid_export.progress import Progress
 from egogrid_export.spatialvla.cases import Case, load_cases, synthetic_cases
 from egogrid_export.spatialvla.config import ModelConfig, read_config
-from egogrid_export.spatialvla.golden import TEXT_TOKENS_MAX, golden_tensors
+from egogrid_export.spatialvla.golden import TEXT_TOKENS_MAX, as_stored, golden_tensors
 from egogrid_export.spatialvla.graphs import CacheShape, build_decode, build_prefill, build_vision
 from egogrid_export.spatialvla.pack import HEAD, check_shapes, head_dim_padded, pack
 from egogrid_export.spatialvla.processor import TOKENS_PER_STEP, ProcessorConfig, read_processor, read_tokenizer
@@ -54,7 +54,8 @@ def export(checkpoint: Checkpoint, work: Path, options: Options, progress: Progr
         worst = check_graphs(work, config.text.layers, golden)
         widest = max(worst, key=lambda stage: worst[stage])
         progress.line(f"graphs agree with the reference on {len(cases)} cases, largest relative difference {worst[widest]:.0e} ({widest})")
-    named = {f"case{number}.{name}": tensor for number, tensors in enumerate(golden) for name, tensor in tensors.items()}
+    stored = [as_stored(tensors, config, processor) for tensors in golden]
+    named = {f"case{number}.{name}": tensor for number, tensors in enumerate(stored) for name, tensor in tensors.items()}
     (work / "golden.safetensors").write_bytes(save(named))
     bos = tokenizer.id_to_token(config.bos_id)
     tables = _tables(checkpoint, config, processor, cache, bos, options.depth)

@@ -7,7 +7,7 @@ from tokenizers import Tokenizer
 
 from egogrid_export.errors import CheckpointError
 from egogrid_export.spatialvla import perception
-from egogrid_export.spatialvla.actions import normalized_actions, physical_actions
+from egogrid_export.spatialvla.actions import normalized_actions, physical_actions, whole_prefix
 from egogrid_export.spatialvla.cases import Case
 from egogrid_export.spatialvla.config import ModelConfig
 from egogrid_export.spatialvla.processor import TOKENS_PER_STEP, ProcessorConfig, prompt_ids
@@ -41,6 +41,15 @@ def golden_tensors(
         statistics = processor.statistics[case.stats_key]["action"]
         tensors |= {"normalized": normalized, "actions": physical_actions(normalized, statistics)}
     return tensors
+
+
+def as_stored(tensors: dict[str, np.ndarray], config: ModelConfig, processor: ProcessorConfig) -> dict[str, np.ndarray]:
+    """Without what follows the first id that does not belong in its slot: there the runtime stops."""
+    token_ids = tensors["token_ids"].tolist()
+    kept = whole_prefix(processor.grid, token_ids, config.action_begin_id) + 1
+    dropped = {f"step{step}_logits" for step in range(kept, len(token_ids))}
+    stored = {name: tensor for name, tensor in tensors.items() if name not in dropped}
+    return stored | {"token_ids": tensors["token_ids"][:kept]}
 
 
 def _inputs(case: Case) -> dict[str, np.ndarray]:
