@@ -82,13 +82,15 @@ def test_a_late_query_cannot_move_a_new_episode():
 
 
 def test_before_the_first_reset_and_after_a_failure_there_is_no_episode():
-    server = lockstep()
+    server = lockstep("raise")
     with refusal("no_episode"):
         ask(server, 0, 0, [])
     start = reset(server)
-    server.fail()
+    with pytest.raises(RuntimeError):
+        ask(server, start.episode, 0, [step()])
     with refusal("no_episode"):
         ask(server, start.episode, 0, [])
+    reset(server)
 
 
 def test_unknown_tasks_versions_and_sizes_are_named():

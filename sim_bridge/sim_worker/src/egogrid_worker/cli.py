@@ -41,7 +41,8 @@ def main(make_simulator: Callable[[argparse.Namespace], Simulator], args: argpar
         return EXIT_MISSING
     with session:
         server = make_server(Lockstep(make_simulator(args), args.instance), args.robot, args.instance)
-        signal.signal(signal.SIGTERM, lambda *_: server.stop("SIGTERM"))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, _: server.stop(signal.Signals(number).name))
         host_watch = _end_with_parent(session, args.robot, server) if args.exit_with_parent else None
         server.serve(session)
         if host_watch is not None:

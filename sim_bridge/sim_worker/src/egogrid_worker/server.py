@@ -52,8 +52,9 @@ class Lockstep:
         self._instruction = self._simulator.reset(request.task, request.seed)
         self._task, self._steps_total, self._success = request.task, 0, False
         self._episode += 1
+        answer = self._look(0)
         self._running = True
-        return self._look(0)
+        return answer
 
     def step(self, payload: bytes) -> bytes:
         request = _request(SimStep, payload)
@@ -66,6 +67,8 @@ class Lockstep:
                 f"episode {self._episode}; query sim/reset",
             )
         moves = [self._checked(index, step) for index, step in enumerate(request.steps)]
+        # Until the answer is whole: if the simulator breaks in the middle, only a reset helps.
+        self._running = False
         executed = 0
         for move in moves:
             if self._success:
@@ -73,11 +76,9 @@ class Lockstep:
             self._success = bool(self._simulator.step(*move))
             executed += 1
             self._steps_total += 1
-        return self._look(executed)
-
-    def fail(self) -> None:
-        """The simulator broke in the middle of something: only a reset helps."""
-        self._running = False
+        answer = self._look(executed)
+        self._running = True
+        return answer
 
     def _checked(self, index: int, step: ActionStep) -> tuple[np.ndarray, np.ndarray, float]:
         """Refuses; never clips."""
@@ -177,7 +178,6 @@ class Server:
             log.warning("refused: %s", error)
             _reply_error(query, error)
         except Exception as error:  # whatever the simulator raises must reach the other side
-            self._lockstep.fail()
             log.error("the simulator failed:\n%s", traceback.format_exc())
             _reply_error(query, WireError("simulator", f"{type(error).__name__}: {error}"))
         else:
