@@ -1,4 +1,5 @@
-//! Sub-cell depth: the official mean on dense maps, a mean over valid pixels only on sensors, and nothing made up silently.
+//! Sub-cell depth: the official mean on dense maps, a mean over valid pixels only on sensors, and nothing made up
+//! silently.
 
 #![allow(clippy::unwrap_used)]
 

@@ -10,9 +10,8 @@ use egogrid_runtime::perception::pixel_norm::{PixelInput, PixelTable};
 use egogrid_runtime::perception::resize::ResizeError;
 use egogrid_runtime::perception::resize_area::AreaPlan;
 use egogrid_runtime::perception::resize_pillow::BicubicPlan;
-use perception_support::{CASES, golden_bytes, golden_picture};
+use perception_support::{CASES, golden_bytes, golden_picture, sha256};
 use proptest::prelude::*;
-use sha2::{Digest, Sha256};
 
 const RESCALE: f64 = 0.00392156862745098;
 
@@ -64,10 +63,6 @@ fn cases() -> Vec<Case> {
 
 fn size_px(picture: &RgbImage) -> [u32; 2] {
     [picture.width_px(), picture.height_px()]
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn buffer<T: Clone>(target_px: [u32; 2], value: T) -> Vec<T> {

@@ -5,7 +5,8 @@
 pub enum IntrinsicsError {
     /// NaN, infinite, or a focal length that is not positive.
     #[error(
-        "camera matrix {matrix:?} is not a pinhole matrix [[fx, skew, cx], [0, fy, cy], [0, 0, 1]] with finite fx, fy > 0; \
+        "camera matrix {matrix:?} is not a pinhole matrix [[fx, skew, cx], [0, fy, cy], [0, 0, 1]] with finite fx, fy \
+             > 0; \
              check the camera's calibration (camera_info.k)"
     )]
     NotPinhole {
@@ -58,14 +59,16 @@ impl CameraIntrinsics {
     /// Anything that is not a finite pinhole matrix, or an empty image.
     pub fn from_matrix(matrix: [f64; 9], size_px: [u32; 2]) -> Result<Self, IntrinsicsError> {
         let [fx, skew, cx, zero_a, fy, cy, zero_b, zero_c, one] = matrix;
-        let finite = matrix.iter().all(|value| value.is_finite());
-        if !(finite && fx > 0.0 && fy > 0.0 && zero_a == 0.0 && zero_b == 0.0 && zero_c == 0.0 && one == 1.0) {
+        // Checked as float32, which is what is kept: 1e39 is finite, its float32 is not.
+        let kept @ [fx, skew, cx, fy, cy] = [fx, skew, cx, fy, cy].map(|value| value as f32);
+        let finite = kept.iter().all(|value| value.is_finite());
+        if !(finite && fx > 0.0 && fy > 0.0 && [zero_a, zero_b, zero_c, one] == [0.0, 0.0, 0.0, 1.0]) {
             return Err(IntrinsicsError::NotPinhole { matrix });
         }
         if size_px.contains(&0) {
             return Err(IntrinsicsError::BadSize { width_px: size_px[0], height_px: size_px[1] });
         }
-        Ok(Self { focal_px: [fx as f32, fy as f32], center_px: [cx as f32, cy as f32], skew_px: skew as f32, size_px })
+        Ok(Self { focal_px: [fx, fy], center_px: [cx, cy], skew_px: skew, size_px })
     }
 
     /// `[fx, fy]`.
@@ -96,7 +99,8 @@ impl CameraIntrinsics {
 
     /// The same lens after resizing the image. A crop is [`Self::cropped`]; mixing them up bends every point.
     ///
-    /// Row 0 of the matrix (skew included) scales with the width, row 1 with the height, as the official processor does.
+    /// Row 0 of the matrix (skew included) scales with the width, row 1 with the height, as the official processor
+    /// does.
     #[must_use]
     pub fn resized(self, size_px: [u32; 2]) -> Self {
         let scale = [0, 1].map(|i| size_px[i] as f32 / self.size_px[i] as f32);

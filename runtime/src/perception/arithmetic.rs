@@ -10,7 +10,8 @@ use half::bf16;
 pub enum Arithmetic {
     /// Nothing is rounded below float32. The saner reference.
     F32,
-    /// Pixel values, camera matrix, pixel centres, depth, normalized coordinates and their sines are rounded to bfloat16.
+    /// Pixel values, camera matrix, pixel centres, depth, normalized coordinates and their sines are rounded to
+    /// bfloat16.
     Bf16Emulation,
 }
 

@@ -1,9 +1,10 @@
 //! Depth at the model's sub-cells: one number per sample point, straight from the native resolution.
 //!
-//! From: a depth image `[height, width]`, metres, of the same view as the picture (any resolution). To: [`super::ego3d`],
-//! `[rows, cols]` metres, `rows = patch_rows * samples_per_patch_side`. Source: SpatialVLA takes the mean of its estimator's depth over each sub-cell
-//! (`interpolate(mode="area")`), which is the dense kind here, rounding included. A sensor has holes, so its kind is a weighted mean
-//! over the valid pixels only, with exact weights where a cell border runs through a pixel.
+//! From: a depth image `[height, width]`, metres, of the same view as the picture (any resolution). To:
+//! [`super::ego3d`], `[rows, cols]` metres, `rows = patch_rows * samples_per_patch_side`. Source: SpatialVLA takes the
+//! mean of its estimator's depth over each sub-cell (`interpolate(mode="area")`), which is the dense kind here,
+//! rounding included. A sensor has holes, so its kind is a weighted mean over the valid pixels only, with exact weights
+//! where a cell border runs through a pixel.
 
 use super::fill::fill_from_nearest;
 use crate::camera::{DepthImage, DepthKind, SIDE_PX_MAX};
@@ -33,7 +34,8 @@ pub struct DepthReport {
 pub enum DepthError {
     /// Zero or absurd number of cells.
     #[error(
-        "depth in {rows}x{cols} sub-cells: both must be at least 1 and their product at most {cells_max}; check `[ego3d]` in the bundle"
+        "depth in {rows}x{cols} sub-cells: both must be at least 1 and their product at most \
+         {cells_max}; check `[ego3d]` in the bundle"
     )]
     BadCells {
         /// As found.
@@ -60,8 +62,8 @@ pub enum DepthError {
         found: f32,
     },
     /// Too many holes.
-    #[error("{cells_empty} of {cells} depth sub-cells have no valid pixel (share {}, allowed {share_max}; valid is {range_m:?} m): \
-             hold, and check the camera's view, its depth range and its exposure", *cells_empty as f32 / *cells as f32)]
+    #[error("{cells_empty} of {cells} depth sub-cells have no valid pixel (share {}, allowed {share_max}; valid is \
+             {range_m:?} m): hold, and check the camera's view, its depth range and its exposure", *cells_empty as f32 / *cells as f32)]
     TooManyEmpty {
         /// Sub-cells without one valid pixel.
         cells_empty: u32,
@@ -74,8 +76,8 @@ pub enum DepthError {
     },
     /// An estimator gave something that is not a depth.
     #[error(
-        "the mean of a dense depth map over sub-cell ({row}, {col}) is {found_m}, expected a finite number; a map with holes is of kind \
-             `sensor`, otherwise the estimator is damaged: run `egogrid check` on the bundle"
+        "the mean of a dense depth map over sub-cell ({row}, {col}) is {found_m}, expected a finite number; a map \
+             with holes is of kind `sensor`, otherwise the estimator is damaged: run `egogrid check` on the bundle"
     )]
     NotFinite {
         /// Row of the sub-cell.
@@ -97,7 +99,8 @@ pub struct EmptyCells {
 /// Where the depth of an empty sub-cell comes from. Every use is counted in [`DepthReport::cells_filled`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EmptyFill {
-    /// The nearest sub-cell (distance between centres, in cells) with a valid pixel; among equals the first in row-major order.
+    /// The nearest sub-cell (distance between centres, in cells) with a valid pixel; among equals the first in
+    /// row-major order.
     NearestValid,
 }
 
@@ -204,7 +207,8 @@ impl DepthCells {
         Ok((SubCellDepth { rows: self.rows, cols: self.cols, depth_m: &self.depth_m }, report))
     }
 
-    /// Unweighted mean over every pixel that a cell touches, summed and divided in float32 in the order of the official code.
+    /// Unweighted mean over every pixel that a cell touches, summed and divided in float32 in the order of the official
+    /// code.
     fn average_dense(&mut self, depth: &DepthImage) -> Result<DepthReport, DepthError> {
         let (width, height) = (depth.width_px() as usize, depth.height_px() as usize);
         let (rows, cols) = (self.rows as usize, self.cols as usize);
@@ -224,8 +228,8 @@ impl DepthCells {
         Ok(self.report(DepthKind::Dense, 0, 0.0, 0.0))
     }
 
-    /// Mean over the valid pixels, weighted with the part of each pixel that lies in the cell. Weights are whole numbers (a pixel is
-    /// `rows` by `cols` units), so that they add up exactly and a flat wall stays flat.
+    /// Mean over the valid pixels, weighted with the part of each pixel that lies in the cell. Weights are whole
+    /// numbers (a pixel is `rows` by `cols` units), so that they add up exactly and a flat wall stays flat.
     fn average_sensor(&mut self, depth: &DepthImage) -> Result<DepthReport, DepthError> {
         let width = depth.width_px() as usize;
         self.column_sums.resize(width, 0.0);
@@ -253,20 +257,15 @@ impl DepthCells {
         Ok(self.report(DepthKind::Sensor, cells_empty, fill_distance_cells_max, invalid_share))
     }
 
-    /// Every native column of one row of cells: sums over the rows in it. The hot loop; it must vectorize.
+    /// Every native column of one row of cells: sums over the rows in it.
     fn sum_rows(&mut self, depth: &DepthImage, cell_row: usize) {
-        let [nearest_m, farthest_m] = self.rules.limits_m();
+        let limits_m = self.rules.limits_m();
         self.column_sums.fill(0.0);
         self.column_weights.fill(0.0);
         let width = depth.width_px() as usize;
         for (y, weight) in overlaps(cell_row, self.rows as usize, depth.height_px() as usize) {
-            let weight = weight as f32; // at most CELLS_MAX: exact
             let line = &depth.data_m()[y * width..][..width];
-            for ((sum, total), &value_m) in self.column_sums.iter_mut().zip(&mut self.column_weights).zip(line) {
-                let valid = value_m >= nearest_m && value_m <= farthest_m; // NaN and infinity are neither
-                *sum += f64::from(if valid { value_m } else { 0.0 }) * f64::from(weight);
-                *total += if valid { weight } else { 0.0 };
-            }
+            add_row(&mut self.column_sums, &mut self.column_weights, line, weight as f32, limits_m);
         }
     }
 
@@ -287,6 +286,17 @@ impl DepthCells {
     ) -> DepthReport {
         let cells = self.rows * self.cols;
         DepthReport { kind, cells, cells_empty, cells_filled: cells_empty, fill_distance_cells_max, invalid_share }
+    }
+}
+
+/// Adds one native row to the sums of its columns. Every pixel of every frame passes here: no branch, so that it
+/// vectorizes. `weight` is at most [`CELLS_MAX`], exact in float32.
+fn add_row(sums: &mut [f64], weights: &mut [f32], line: &[f32], weight: f32, [nearest_m, farthest_m]: [f32; 2]) {
+    let weight_f64 = f64::from(weight);
+    for ((sum, total), &value_m) in sums.iter_mut().zip(weights).zip(line) {
+        let valid = (value_m >= nearest_m) & (value_m <= farthest_m); // NaN and infinity are neither
+        *sum += f64::from(if valid { value_m } else { 0.0 }) * weight_f64;
+        *total += if valid { weight } else { 0.0 };
     }
 }
 

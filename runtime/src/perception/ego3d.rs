@@ -1,9 +1,10 @@
 //! Back-projection: depth of each sub-cell to a 3-D point, and its frequency encoding.
 //!
-//! From: [`super::depth`], `[patch_rows * s, patch_cols * s]` metres, and intrinsics already resized to the model's picture. To: `points_m`
-//! `[patches, s * s * 3]` and the `freq_encoding` input `[patches, s * s * 3 * (1 + 2 * frequencies)]`; patches row-major, in each
-//! (sub row, sub column, xyz). Axes: camera optical, metres: x right, y down, z forward; or the robot's base when the bundle says so.
-//! Source: SpatialVLA, arXiv:2501.15830; float32 in the official order of operations, so that points are equal bit for bit.
+//! From: [`super::depth`], `[patch_rows * s, patch_cols * s]` metres, and intrinsics already resized to the model's
+//! picture. To: `points_m` `[patches, s * s * 3]` and the `freq_encoding` input `[patches, s * s * 3 * (1 + 2 *
+//! frequencies)]`; patches row-major, in each (sub row, sub column, xyz). Axes: camera optical, metres: x right, y
+//! down, z forward; or the robot's base when the bundle says so. Source: SpatialVLA, arXiv:2501.15830; float32 in the
+//! official order of operations, so that points are equal bit for bit.
 
 use super::arithmetic::Arithmetic;
 use super::depth::{CELLS_MAX, SubCellDepth};
@@ -12,7 +13,8 @@ use super::encoding::{encode, encoded_len};
 use crate::camera::{CameraIntrinsics, IntrinsicsError};
 use nalgebra::Isometry3;
 
-/// Farthest normalized coordinate. Beyond it, float32 has no digits left for the angle; a camera that sees so far is broken.
+/// Farthest normalized coordinate. Beyond it, float32 has no digits left for the angle; a camera that sees so far is
+/// broken.
 pub const NORMALIZED_MAX: f32 = 1e6;
 
 /// In which axes the model takes its points.
@@ -52,8 +54,8 @@ pub struct Ego3dSpec {
 pub enum Ego3dError {
     /// Numbers that make no grid.
     #[error(
-        "{found:?} is no 3-D encoding: expected sides of at least 1, at most {cells_max} sample points and {FREQUENCIES_MAX} frequencies, \
-             a finite center and a finite scale above 0; check `[ego3d]` and `[image]` in the bundle"
+        "{found:?} is no 3-D encoding: expected sides of at least 1, at most {cells_max} sample points and \
+             {FREQUENCIES_MAX} frequencies, a finite center and a finite scale above 0; check `[ego3d]` and `[image]` in the bundle"
     )]
     BadSpec {
         /// As found.
@@ -63,7 +65,8 @@ pub enum Ego3dError {
     },
     /// Depth of another grid.
     #[error(
-        "depth has {found:?} sub-cells ({found_len} values), expected {expected:?} (rows, columns); make `DepthCells` from the same spec"
+        "depth has {found:?} sub-cells ({found_len} values), expected {expected:?} (rows, columns); \
+         make `DepthCells` from the same spec"
     )]
     OtherGrid {
         /// Rows, columns.
@@ -78,7 +81,8 @@ pub enum Ego3dError {
     Intrinsics(#[from] IntrinsicsError),
     /// No pose of the camera.
     #[error(
-        "the policy takes its points in the robot's base, and the frame has no base_from_camera; set the camera's extrinsics in the embodiment"
+        "the policy takes its points in the robot's base, and the frame has no base_from_camera; \
+         set the camera's extrinsics in the embodiment"
     )]
     NoExtrinsics,
     /// A buffer of the wrong length.
@@ -93,8 +97,8 @@ pub enum Ego3dError {
     },
     /// A point that cannot be encoded.
     #[error(
-        "coordinate {coordinate} of patch {patch} is {found} after normalization, expected a finite number up to ±{NORMALIZED_MAX}; \
-             check depth unit (metres), intrinsics and base_from_camera"
+        "coordinate {coordinate} of patch {patch} is {found} after normalization, expected a finite number up to \
+             ±{NORMALIZED_MAX}; check depth unit (metres), intrinsics and base_from_camera"
     )]
     OutOfReach {
         /// Vision patch, row-major.
@@ -202,8 +206,8 @@ impl Ego3d {
                 n[axis] = (point[axis] - self.spec.center_m[axis]) / self.spec.scale_m;
             }
         }
-        if let Some(at) = self.normalized.iter().position(|n| !(n.abs() <= NORMALIZED_MAX)) {
-            // written so that NaN fails
+        let in_reach = |n: &f32| n.abs() <= NORMALIZED_MAX; // false for NaN
+        if let Some(at) = self.normalized.iter().position(|n| !in_reach(n)) {
             let per_patch = 3 * self.spec.samples_per_patch_side.pow(2) as usize;
             return Err(Ego3dError::OutOfReach {
                 patch: at / per_patch,

@@ -1,10 +1,11 @@
 //! Frequency encoding: each coordinate to itself, its sines and its cosines at doubling frequencies.
 //!
-//! From: [`super::ego3d`], normalized coordinates (no unit). To: the `freq_encoding` input, number-major:
-//! `[n, sin(2^0 n) … sin(2^(k-1) n), cos(2^0 n) … cos(2^(k-1) n)]` per coordinate. Source: SpatialVLA's Ego3D position encoding (no factor pi).
+//! From: [`super::ego3d`], normalized coordinates (no unit). To: the `freq_encoding` input, number-major, per coordinate
+//! `[n, sin(2^0 n) … sin(2^(k-1) n), cos(2^0 n) … cos(2^(k-1) n)]`. Source: SpatialVLA's Ego3D position encoding (no
+//! factor pi).
 //!
-//! How: one sine and cosine per coordinate in float64, then angle doubling. Each doubling loses about one bit of 53, so that
-//! [`FREQUENCIES_MAX`] of them are still exact to float32.
+//! How: one sine and cosine per coordinate in float64, then angle doubling. Each doubling loses about one bit of 53, so
+//! that [`FREQUENCIES_MAX`] of them are still exact to float32.
 
 use super::arithmetic::Arithmetic;
 use std::array::from_fn;

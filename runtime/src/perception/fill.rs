@@ -2,8 +2,9 @@
 //!
 //! From: [`super::depth`], `[rows, cols]` metres and which of them are valid. To: the same array without holes.
 
-/// Gives every cell that is not valid the value of its nearest valid one (distance between centres; among equals the first in
-/// row-major order), and says how far away the farthest of those was, in cells. Cells are left alone when none is valid.
+/// Gives every cell that is not valid the value of its nearest valid one (distance between centres; among equals the
+/// first in row-major order), and says how far away the farthest of those was, in cells. Cells are left alone when none
+/// is valid.
 pub(super) fn fill_from_nearest(values: &mut [f32], valid: &[bool], cols: usize) -> f32 {
     let mut farthest_squared = 0;
     for cell in 0..values.len() {
@@ -46,6 +47,8 @@ fn nearest_valid(valid: &[bool], cols: usize, cell: usize) -> Option<(usize, usi
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     /// Every pattern of holes on a small grid, against looking at all cells.
@@ -58,7 +61,7 @@ mod tests {
                 (0..rows * cols).map(|cell| if valid[cell] { cell as f32 } else { f32::NAN }).collect();
             let distance = fill_from_nearest(&mut values, &valid, cols);
             let mut farthest = 0;
-            for cell in 0..rows * cols {
+            for (cell, &value) in values.iter().enumerate() {
                 let squared = |other: usize| {
                     (other / cols).abs_diff(cell / cols).pow(2) + (other % cols).abs_diff(cell % cols).pow(2)
                 };
@@ -66,7 +69,7 @@ mod tests {
                     .filter(|&other| valid[other])
                     .min_by_key(|&other| (squared(other), other))
                     .unwrap();
-                assert_eq!(values[cell], nearest as f32, "pattern {pattern:b}, cell {cell}");
+                assert_eq!(value, nearest as f32, "pattern {pattern:b}, cell {cell}");
                 farthest = farthest.max(squared(nearest));
             }
             assert_eq!(distance, (farthest as f32).sqrt(), "pattern {pattern:b}");

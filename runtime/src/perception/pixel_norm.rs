@@ -1,8 +1,8 @@
 //! Bytes to the numbers a vision graph takes.
 //!
-//! From: a camera picture, or resized bytes. To: the `pixel_values` input, `[3, height, width]` f32. Mean and standard deviation are inside
-//! the graph. Source: the official processors multiply in float64 and round once to float32: `f32(u8 * rescale)`; there are only 256
-//! results, so they are looked up.
+//! From: a camera picture, or resized bytes. To: the `pixel_values` input, `[3, height, width]` f32. Mean and standard
+//! deviation are inside the graph. Source: the official processors multiply in float64 and round once to float32:
+//! `f32(u8 * rescale)`; there are only 256 results, so they are looked up.
 
 use super::arithmetic::Arithmetic;
 use super::resize::ResizeError;
@@ -57,7 +57,8 @@ impl PixelTable {
     }
 }
 
-/// The whole way from a camera picture to `pixel_values`. Makes a new plan when the camera changes its size, and only then.
+/// The whole way from a camera picture to `pixel_values`. Makes a new plan when the camera changes its size, and only
+/// then.
 #[derive(Debug, Clone)]
 pub struct PixelInput {
     image_px: [u32; 2],

@@ -1,14 +1,15 @@
 //! OpenCV's INTER_AREA resize of 8-bit pictures, bit for bit.
 //!
-//! From: a camera picture `[height, width, 3]` u8. To: `[height, width, 3]` u8 of the model's size, for checkpoints whose data was made that way
-//! (SimplerEnv resizes with it before the processor sees the picture). Source: OpenCV 4 `cv::resize(…, INTER_AREA)`.
+//! From: a camera picture `[height, width, 3]` u8. To: `[height, width, 3]` u8 of the model's size, for checkpoints
+//! whose data was made that way (SimplerEnv resizes with it before the processor sees the picture). Source: OpenCV 4
+//! `cv::resize(…, INTER_AREA)`.
 //!
 //! OpenCV has five ways to do it, and all five are here:
 //! 1. same size: a copy;
 //! 2. both sides shrink by exactly 2: `(a + b + c + d + 2) >> 2`;
 //! 3. both sides shrink by whole numbers: integer sum times a float32 reciprocal, ties to even;
 //! 4. no side grows: float32 weights per row and column, ties to even;
-//! 5. any side grows: bilinear with 11-bit weights taken from the areas. The name says area; the result is not an area mean.
+//! 5. any side grows: bilinear with 11-bit weights taken from the areas. The name says area; it is no area mean.
 
 use super::resize::{ResizeError, check_frame, check_sides};
 use super::resize_area_tables::{Blend, Border, Share, blends, scale, shares, whole};
@@ -193,7 +194,24 @@ fn blend_columns(row: &[u8], columns: &[Blend], line: &mut [i32]) {
     }
 }
 
-/// Nearest integer, ties to even. The sums are means of bytes, so that 0..=255 limits rounding only.
-fn to_byte(value: f32) -> u8 {
-    value.round_ties_even() as u8
+/// Nearest integer, ties to even, of a mean of bytes. Adding 1.5 * 2^23 leaves no fractional bits, so that the addition
+/// itself rounds, in the mode that the standard prescribes; the library function would be a call per byte.
+fn to_byte(mean: f32) -> u8 {
+    const WHOLE_NUMBERS_ONLY: f32 = 12_582_912.0;
+    ((mean + WHOLE_NUMBERS_ONLY).to_bits() - WHOLE_NUMBERS_ONLY.to_bits()) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::to_byte;
+
+    #[test]
+    fn rounding_is_to_the_nearest_byte_and_to_even_on_a_tie() {
+        for quarter in 0..=255 * 4 {
+            let mean = quarter as f32 / 4.0;
+            for mean in [mean.next_down().max(0.0), mean, mean.next_up()] {
+                assert_eq!(to_byte(mean), mean.round_ties_even() as u8, "{mean}");
+            }
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! Which source pixels make up one target pixel in OpenCV's INTER_AREA, and with which weights.
 //!
-//! From: one side of source and target, in pixels. To: [`super::resize_area`]. Source: OpenCV 4 `cv::resize` for 8-bit pictures; the order of
-//! every operation and its precision (float64 positions, float32 or 11-bit weights) are part of the result.
+//! From: one side of source and target, in pixels. To: [`super::resize_area`]. Source: OpenCV 4 `cv::resize` for 8-bit
+//! pictures; the order of every operation and its precision (float64 positions, float32 or 11-bit weights) are part of
+//! the result.
 
 /// Fractional bits of the weights that OpenCV uses when it enlarges.
 pub(super) const LINEAR_BITS: u32 = 11;
@@ -63,7 +64,8 @@ pub(super) struct Blend {
     pub(super) weights: [i32; 2],
 }
 
-/// Which border rule OpenCV applies: it treats the two axes differently, which only shows in the weights at the far end.
+/// Which border rule OpenCV applies: it treats the two axes differently, which only shows in the weights at the far
+/// end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Border {
     /// Columns: from the last pixel on, all weight is on it.

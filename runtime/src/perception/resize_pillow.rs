@@ -1,10 +1,12 @@
 //! Pillow's bicubic resize of 8-bit pictures, bit for bit.
 //!
-//! From: a camera picture `[height, width, 3]` u8. To: the model's size, `[height, width, 3]` u8 or, through a [`PixelTable`], planar
-//! `[3, height, width]` f32. Source: Pillow `Image.resize(size, BICUBIC)`: columns first, rounded to 8 bits, then rows, rounded
-//! again. That is what the official processors of both families call. A crop is not a resize, and this never crops.
+//! From: a camera picture `[height, width, 3]` u8. To: the model's size, `[height, width, 3]` u8 or, through a
+//! [`PixelTable`], planar `[3, height, width]` f32. Source: Pillow `Image.resize(size, BICUBIC)`: columns first,
+//! rounded to 8 bits, then rows, rounded again. That is what the official processors of both families call. A crop is
+//! not a resize, and this never crops.
 //!
-//! How: sixteen rows at a time are transposed, so that both passes are the same operation: a weighted sum of lines of 16 bytes.
+//! How: sixteen rows at a time are transposed, so that both passes are the same operation: a weighted sum of lines of
+//! 16 bytes.
 
 use super::pixel_norm::PixelTable;
 use super::resize::{ResizeError, check_frame, check_sides};
@@ -138,7 +140,8 @@ impl BicubicPlan {
     }
 }
 
-/// Up to sixteen rows of `row_bytes` to columns of sixteen. Rows that are not there become zero and are never read again.
+/// Up to sixteen rows of `row_bytes` to columns of sixteen. Rows that are not there become zero and are never read
+/// again.
 fn transpose_in(rows: &[u8], row_bytes: usize, strip: &mut [Line]) {
     let mut starts = [&[][..]; LANES];
     for (start, row) in starts.iter_mut().zip(rows.chunks_exact(row_bytes)) {
@@ -175,7 +178,8 @@ fn transposed(lines: &[Line; LANES]) -> [Line; LANES] {
     lines.map(u8x16::to_array)
 }
 
-/// Sum of `weight * line` over lines `first`, `first + step`, …, rounded to 8 bits and limited to 0..=255, as Pillow does.
+/// Sum of `weight * line` over lines `first`, `first + step`, …, rounded to 8 bits and limited to 0..=255, as Pillow
+/// does.
 #[inline]
 fn weighted_sum(lines: &[Line], first: usize, step: usize, pairs: &[TapPair]) -> Line {
     let mut high = [i32x4::ZERO; 4];

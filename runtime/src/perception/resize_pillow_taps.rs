@@ -1,8 +1,9 @@
 //! Which source pixels make up one target pixel in Pillow's bicubic, and with which fixed-point weights.
 //!
-//! From: one side of source and target, in pixels. To: [`super::resize_pillow`]. Source: Pillow's 8-bit resampling (`Image.resize`,
-//! `BICUBIC`): Keys' kernel with a = -0.5, stretched by the scale when shrinking (antialias), cut off at the border and
-//! normalized to sum 1, then rounded to 22 fractional bits. `runtime/tests/perception_resize.rs` compares pictures bit for bit.
+//! From: one side of source and target, in pixels. To: [`super::resize_pillow`]. Source: Pillow's 8-bit resampling
+//! (`Image.resize`, `BICUBIC`): Keys' kernel with a = -0.5, stretched by the scale when shrinking (antialias), cut off
+//! at the border and normalized to sum 1, then rounded to 22 fractional bits. `runtime/tests/perception_resize.rs`
+//! compares pictures bit for bit.
 
 /// Fractional bits of a weight: 32 bits less 8 for the pixel and 2 for sign and overshoot.
 pub(super) const WEIGHT_BITS: u32 = 22;
@@ -13,7 +14,8 @@ const SUPPORT_PX: f64 = 2.0;
 
 /// Weights of two neighbouring source pixels, each split as `high * 2^12 + low`.
 ///
-/// Both halves fit 16 bits, so that a 16-bit multiply-and-add of two taps, which every vector unit has since SSE2, is exact.
+/// Both halves fit 16 bits, so that a 16-bit multiply-and-add of two taps, which every vector unit has since SSE2, is
+/// exact.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct TapPair {
     pub(super) high: [i16; 2],
@@ -36,8 +38,8 @@ pub(super) struct AxisTaps {
 }
 
 impl AxisTaps {
-    /// Windows of `target_px` pixels over `source_px` pixels. An odd window's last pair has weight 0 on its second pixel, which
-    /// may lie one past the source: callers keep one spare line there.
+    /// Windows of `target_px` pixels over `source_px` pixels. An odd window's last pair has weight 0 on its second
+    /// pixel, which may lie one past the source: callers keep one spare line there.
     pub(super) fn new(source_px: u32, target_px: u32) -> Self {
         let scale = f64::from(source_px) / f64::from(target_px);
         let stretch = scale.max(1.0);
@@ -99,7 +101,8 @@ fn keys_kernel(x: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// 255 times the sum of absolute weights plus one half must fit 31 bits; the low halves may wrap, the whole may not.
+    /// 255 times the sum of absolute weights plus one half must fit 31 bits; the low halves may wrap, the whole may
+    /// not.
     #[test]
     fn no_window_can_overflow_32_bits() {
         let sides = [1, 2, 3, 5, 7, 16, 97, 112, 131, 224, 256, 480, 640, 720, 1280, 4096, 8192];

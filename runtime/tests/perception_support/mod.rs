@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used)] // every test binary uses its own part
 
 use egogrid_runtime::camera::RgbImage;
+use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 
 pub(crate) const CASES: std::ops::Range<usize> = 0..5;
@@ -34,4 +35,8 @@ pub(crate) fn golden_json(file: &str) -> serde_json::Value {
 pub(crate) fn worst(found: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(found.len(), expected.len());
     found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
