@@ -144,13 +144,15 @@ pub fn read_manifest(dir: &Path) -> Result<(Family, Manifest), BundleError> {
     parse_manifest(checked_body(&files::read_limited(&path, limits::MANIFEST_BYTES_MAX)?)?)
 }
 
-/// The manifest without its first line, if that is `# sha256 ` and the digest of all that follows it.
+/// The manifest without its first line, which must be `# sha256 ` and the digest of all that follows it.
 fn checked_body(bytes: &[u8]) -> Result<&[u8], BundleError> {
-    let Some(rest) = bytes.strip_prefix(DIGEST_PREFIX) else { return Ok(bytes) };
-    let mut parts = rest.splitn(2, |byte| *byte == b'\n');
-    let (stated, body) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let mut parts = bytes.splitn(2, |byte| *byte == b'\n');
+    let (first, body) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let found = files::sha256(body);
-    if found.as_bytes() == stated { Ok(body) } else { Err(BundleError::ManifestDigest { found }) }
+    match first.strip_prefix(DIGEST_PREFIX) {
+        Some(stated) if stated == found.as_bytes() => Ok(body),
+        _ => Err(BundleError::ManifestDigest { found }),
+    }
 }
 
 /// The manifest in `bytes`, checked. Version and family come first: a newer file has keys that are unknown here, and

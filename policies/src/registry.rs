@@ -4,6 +4,7 @@ use crate::bundle::{Bundle, BundleError};
 use crate::spatialvla::SpatialVla;
 use egogrid_action_grids::StatsError;
 use egogrid_runtime::execution::{Environment, ExecutionError, GraphOptions};
+use egogrid_runtime::perception::depth::{DepthError, EmptyCells, SensorRules};
 use egogrid_runtime::policy::Policy;
 use std::fmt;
 use std::str::FromStr;
@@ -62,6 +63,9 @@ pub enum LoadError {
     /// No such statistics.
     #[error(transparent)]
     Statistics(#[from] StatsError),
+    /// Rules for depth that exclude everything.
+    #[error(transparent)]
+    Depth(#[from] DepthError),
 }
 
 impl LoadError {
@@ -71,12 +75,31 @@ impl LoadError {
     }
 }
 
-/// Loads the policy that `bundle` holds.
+/// Loads the policy that `bundle` holds. Every finite depth above 0 counts, and a frame with a sub-cell without any is
+/// refused: nothing is made up. A camera with a valid range, or with holes, needs [`load_with_depth`].
 ///
 /// # Errors
 /// Statistics that the bundle does not have, a provider that cannot start, graphs that are not what the manifest says.
 pub fn load(environment: &Environment, bundle: &Bundle, options: &LoadOptions) -> Result<Box<dyn Policy>, LoadError> {
+    load_with_depth(environment, bundle, options, whole_depth()?)
+}
+
+/// [`load`], with rules for the camera's depth.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with_depth(
+    environment: &Environment,
+    bundle: &Bundle,
+    options: &LoadOptions,
+    rules: SensorRules,
+) -> Result<Box<dyn Policy>, LoadError> {
     match bundle.family() {
-        Family::SpatialVla => Ok(Box::new(SpatialVla::load(environment, bundle, options)?)),
+        Family::SpatialVla => Ok(Box::new(SpatialVla::load(environment, bundle, options, rules)?)),
     }
+}
+
+/// No upper limit, no hole.
+pub(crate) fn whole_depth() -> Result<SensorRules, DepthError> {
+    SensorRules::new([0.0, f32::MAX], EmptyCells::refused())
 }

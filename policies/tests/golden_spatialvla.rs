@@ -12,6 +12,7 @@ use egogrid_policies::spatialvla::{SpatialVla, StageOutput, Watch};
 use egogrid_runtime::camera::{DepthImage, DepthKind, Frame, RgbImage, Stamp};
 use egogrid_runtime::execution::GraphOptions;
 use egogrid_runtime::observation::Observation;
+use egogrid_runtime::perception::depth::{EmptyCells, SensorRules};
 use egogrid_runtime::policy::{ActionChunk, Policy, PolicyError};
 use egogrid_runtime::stage::Stage;
 use safetensors::SafeTensors;
@@ -68,7 +69,12 @@ fn i64s(file: &[u8], name: &str) -> Vec<i64> {
 
 fn load(bundle: &Bundle, stats_key: &str) -> SpatialVla {
     let options = LoadOptions { stats_key: stats_key.to_owned(), graph: GraphOptions::default() };
-    SpatialVla::load(&environment(), bundle, &options).unwrap()
+    SpatialVla::load(&environment(), bundle, &options, rules()).unwrap()
+}
+
+/// The golden depth is dense, so that none of this applies.
+fn rules() -> SensorRules {
+    SensorRules::new([0.0, 10.0], EmptyCells::refused()).unwrap()
 }
 
 fn assert_close(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
@@ -118,7 +124,7 @@ fn every_stage_of_every_case_is_the_official_one() {
         let prompt: Vec<f32> = i64s(&case.tensors, "in.input_ids")[256..].iter().map(|id| *id as f32).collect();
         assert_eq!(seen["text_ids"], prompt, "case {number}");
         close("patch_depth_m", "patch_depth", 1e-5);
-        close("points_xyz", "xyz", 1e-4);
+        close("points_xyz", "xyz", 1e-5);
         close("freq_encoding", "freq_encoding", 1e-3);
         close("siglip_last_hidden", "siglip_last_hidden", 1e-3);
         close("pos_embed_3d", "pos_embed_3d", 1e-3);
@@ -203,7 +209,7 @@ fn one_thread_gives_the_same_ids_as_two() {
     for threads in [1, 2] {
         let graph = GraphOptions { threads, ..GraphOptions::default() };
         let options = LoadOptions { stats_key: case.stats_key.clone(), graph };
-        let mut policy = SpatialVla::load(&environment(), &bundle, &options).unwrap();
+        let mut policy = SpatialVla::load(&environment(), &bundle, &options, rules()).unwrap();
         assert_eq!(policy.infer(&case.observation).unwrap().token_ids, case.token_ids()[..12], "{threads} threads");
     }
 }
@@ -235,7 +241,7 @@ fn instructions_that_are_none_are_refused_and_the_next_one_works() {
     let mut policy = load(&bundle, &case.stats_key);
     let long = "pick ".repeat(200);
     let huge = "x".repeat(1 << 20);
-    let refused = ["", " \n\t", &long, &huge, "go <image> there", "stop <eos>", "<bos>", "do <ACTION00000>"];
+    let refused = ["", " \n\t", "<image>", &long, &huge, "go <image> there", "<image><image>go", "stop <eos>", "<bos>", "do <ACTION00000>"];
     for instruction in refused {
         let observation = Observation { instruction: instruction.to_owned(), ..case.observation.clone() };
         let error = policy.infer(&observation).unwrap_err();

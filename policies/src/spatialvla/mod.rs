@@ -13,7 +13,7 @@ mod tables;
 mod watch;
 
 pub use prompt::{INSTRUCTION_BYTES_MAX, PromptError};
-pub use watch::StageOutput;
+pub use watch::{StageOutput, Watch};
 pub(crate) use replay::replay;
 pub(crate) use tables::check_tables;
 
@@ -22,12 +22,12 @@ use crate::registry::{LoadError, LoadOptions};
 use egogrid_action_grids::{ActionTokenizer, NormStats, StatsError, TokenKind};
 use egogrid_runtime::execution::{Environment, ExecutionError};
 use egogrid_runtime::observation::Observation;
+use egogrid_runtime::perception::depth::SensorRules;
 use egogrid_runtime::policy::{ActionChunk, Policy, PolicyError, PolicySpec};
 use egogrid_runtime::stage::{Stage, StageTimes};
 use inputs::Inputs;
 use prompt::Prompt;
 use session::Session;
-use watch::Watch;
 
 /// A loaded SpatialVLA policy.
 #[derive(Debug)]
@@ -49,13 +49,18 @@ struct Generation {
 }
 
 impl SpatialVla {
-    /// Loads everything; nothing large is allocated after that.
+    /// Loads everything; nothing large is allocated after that. `rules` decide which pixels of a depth sensor count.
     ///
     /// # Errors
     /// Unknown statistics, a provider that cannot start, a tokenizer or graph that is not the one of the manifest.
-    pub fn load(environment: &Environment, bundle: &Bundle, options: &LoadOptions) -> Result<Self, LoadError> {
+    pub fn load(
+        environment: &Environment,
+        bundle: &Bundle,
+        options: &LoadOptions,
+        rules: SensorRules,
+    ) -> Result<Self, LoadError> {
         let statistics = *bundle.statistics().get(&options.stats_key)?;
-        let inputs = Inputs::new(bundle.manifest())?;
+        let inputs = Inputs::new(bundle.manifest(), rules)?;
         let prompt = Prompt::load(bundle)?;
         let session = Session::load(environment, bundle, &options.graph)?;
         let tokenizer = bundle.action_tokenizer().clone();
@@ -84,17 +89,17 @@ impl SpatialVla {
             let text_ids = self.prompt.ids(&observation.instruction).map_err(observed(Stage::Preprocess))?;
             session.set_text(text_ids).map_err(failed(Stage::Preprocess))?;
             let pixels = session.pixel_values_mut().map_err(failed(Stage::Preprocess))?;
-            inputs.write_pixels(&frame.rgb, pixels)?;
+            inputs.pixels.write(&frame.rgb, pixels).map_err(observed(Stage::Preprocess))?;
             watch.show(StageOutput::TextIds(text_ids));
             watch.show(StageOutput::PixelValues(pixels));
             Ok(())
         })?;
-        let depth = times.measure(Stage::Depth, || inputs.average_depth(frame))?;
-        watch.show(StageOutput::PatchDepth(inputs.patch_depth_m()));
+        let (patch_depth, depth) = times.measure(Stage::Depth, || inputs.depth.average(frame))?;
+        watch.show(StageOutput::PatchDepth(patch_depth.depth_m));
         times.measure(Stage::Ego3d, || {
             let encoding = session.freq_encoding_mut().map_err(failed(Stage::Ego3d))?;
-            inputs.write_encoding(frame, encoding)?;
-            watch.show(StageOutput::PointsXyz(inputs.points_xyz_m()));
+            inputs.points.write(frame, patch_depth, encoding)?;
+            watch.show(StageOutput::PointsXyz(inputs.points.points_m()));
             watch.show(StageOutput::FreqEncoding(encoding));
             Ok(())
         })?;
@@ -114,7 +119,7 @@ impl SpatialVla {
         watch.show(StageOutput::Actions(&actions));
 
         let Generation { token_ids, confidence, runner_up } = generation;
-        let (sequence, depth, points_xyz_m) = (observation.sequence, Some(depth), self.inputs.points());
+        let (sequence, depth, points_xyz_m) = (observation.sequence, Some(depth), self.inputs.points.to_points());
         Ok(ActionChunk { sequence, actions, normalized, token_ids, confidence, runner_up, times, depth, points_xyz_m })
     }
 

@@ -10,6 +10,9 @@ use tokenizers::Tokenizer;
 /// Longest instruction.
 pub const INSTRUCTION_BYTES_MAX: usize = 8192;
 
+/// Marks the place of the picture in prompts that were written for the official processor.
+const PICTURE_MARK: &str = "<image>";
+
 /// Why an instruction has no prompt.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PromptError {
@@ -87,6 +90,8 @@ impl Prompt {
     }
 
     fn tokenize(&self, instruction: &str) -> Result<Vec<i64>, PromptError> {
+        // At the start it says what holds anyway, and the official ids are the same with and without it.
+        let instruction = instruction.strip_prefix(PICTURE_MARK).unwrap_or(instruction);
         if instruction.trim().is_empty() {
             return Err(PromptError::Empty);
         }

@@ -1,22 +1,28 @@
 //! One golden case after the other through the policy, every stage compared as it comes.
 
-use super::{SpatialVla, StageOutput, Watch};
+use super::{SpatialVla, StageOutput, Watch, observed};
 use crate::bundle::{Bundle, BundleError, GoldenCase};
 use crate::check::{CheckError, CheckReport, ids_that_differ, largest_difference};
-use crate::registry::{LoadError, LoadOptions};
+use crate::registry::{self, LoadError, LoadOptions};
 use egogrid_runtime::execution::{Environment, GraphOptions};
+use egogrid_runtime::perception::depth::{EmptyCells, SensorRules};
 use egogrid_runtime::policy::PolicyError;
+use egogrid_runtime::stage::Stage;
 
 /// Replays all cases of `bundle`.
 pub(crate) fn replay(environment: &Environment, bundle: &Bundle, graph: &GraphOptions) -> Result<CheckReport, CheckError> {
     let cases = bundle.golden()?;
     let Some(first) = cases.first() else { return Ok(CheckReport::default()) };
     let options = LoadOptions { stats_key: first.stats_key.clone(), graph: *graph };
-    let mut policy = SpatialVla::load(environment, bundle, &options)?;
+    let mut policy = SpatialVla::load(environment, bundle, &options, registry::whole_depth().map_err(LoadError::from)?)?;
     let mut report = CheckReport::default();
     for case in &cases {
         policy.use_statistics(bundle, &case.stats_key).map_err(LoadError::from)?;
-        policy.inputs.set_depth_max(case.depth_max_m);
+        let failed = |source| CheckError::Policy { case: case.name.clone(), source };
+        if let Some(depth_max_m) = case.depth_max_m {
+            let rules = SensorRules::new([0.0, depth_max_m], EmptyCells::refused()).map_err(observed(Stage::Depth));
+            rules.and_then(|rules| policy.inputs.set_rules(rules)).map_err(failed)?;
+        }
         let mut compared = Ok(());
         let mut see = |output: StageOutput<'_>| {
             if compared.is_ok() {
@@ -28,7 +34,7 @@ pub(crate) fn replay(environment: &Environment, bundle: &Bundle, graph: &GraphOp
         match outcome {
             // What was generated up to there has been compared; a reference that ended there too is in agreement.
             Ok(_) | Err(PolicyError::EarlyEnd { .. } | PolicyError::WrongKind { .. }) => {}
-            Err(source) => return Err(CheckError::Policy { case: case.name.clone(), source }),
+            Err(source) => return Err(failed(source)),
         }
     }
     Ok(report)
