@@ -23,7 +23,10 @@ fn frame(width: u32, height: u32) -> Frame {
         stamp: Stamp { ns: 0 },
         rgb: RgbImage::new(width, height, vec![127; pixels * 3]).unwrap(),
         depth: Some(DepthImage::new(width, height, DepthKind::Sensor, vec![1.5; pixels]).unwrap()),
-        intrinsics: Some(CameraIntrinsics::from_matrix([500.0, 0.0, 320.0, 0.0, 500.0, 240.0, 0.0, 0.0, 1.0], [width, height]).unwrap()),
+        intrinsics: Some(
+            CameraIntrinsics::from_matrix([500.0, 0.0, 320.0, 0.0, 500.0, 240.0, 0.0, 0.0, 1.0], [width, height])
+                .unwrap(),
+        ),
         base_from_camera: Some(nalgebra::Isometry3::identity()),
     }
 }
@@ -70,14 +73,17 @@ fn lockstep(c: &mut Criterion) {
     let robot = RobotName::new("bench").unwrap();
     let mut group = c.benchmark_group("lockstep query, toy worker");
     for px in ["8", "224", "640"] {
-        let worker = Worker::start(&session, WorkerConfig {
-            python: python_path(repository).unwrap(),
-            module: "egogrid_worker.testing".into(),
-            args: vec!["--image-px".into(), px.into()],
-            env: vec![("PYTHONPATH".into(), repository.join("sim_bridge/sim_worker/src").display().to_string())],
-            robot: robot.clone(),
-            start_max: wait_max,
-        });
+        let worker = Worker::start(
+            &session,
+            WorkerConfig {
+                python: python_path(repository).unwrap(),
+                module: "egogrid_worker.testing".into(),
+                args: vec!["--image-px".into(), px.into()],
+                env: vec![("PYTHONPATH".into(), repository.join("sim_bridge/sim_worker/src").display().to_string())],
+                robot: robot.clone(),
+                start_max: wait_max,
+            },
+        );
         let worker = worker.unwrap();
         let mut sim = SimClient::connect(&session, &robot, wait_max).unwrap();
         sim.reset("wait", 0, wait_max).unwrap();

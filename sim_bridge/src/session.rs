@@ -22,15 +22,19 @@ pub struct SessionConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     /// An endpoint that other machines could reach, or that is on one.
-    #[error("endpoint {endpoint} is not on loopback; beyond this machine needs mutual TLS and an access-control list, not built yet: \
-             use tcp/127.0.0.1:PORT")]
+    #[error(
+        "endpoint {endpoint} is not on loopback; beyond this machine needs mutual TLS and an access-control list, not built yet: \
+             use tcp/127.0.0.1:PORT"
+    )]
     NotLoopback {
         /// As written.
         endpoint: String,
     },
     /// Not an endpoint that is understood.
-    #[error("endpoint {endpoint:?} is not tcp/ADDRESS:PORT with a numeric address, e.g. tcp/127.0.0.1:7447; \
-             names and options (?, #) are not accepted")]
+    #[error(
+        "endpoint {endpoint:?} is not tcp/ADDRESS:PORT with a numeric address, e.g. tcp/127.0.0.1:7447; \
+             names and options (?, #) are not accepted"
+    )]
     Endpoint {
         /// As written.
         endpoint: String,
@@ -129,7 +133,9 @@ impl SessionConfig {
     /// # Errors
     /// An endpoint beyond loopback or unreadable, or none at all.
     pub fn checked(&self) -> Result<Endpoints, SessionError> {
-        let parse = |endpoints: &[String]| endpoints.iter().map(|text| LoopbackEndpoint::parse(text)).collect::<Result<Vec<_>, _>>();
+        let parse = |endpoints: &[String]| {
+            endpoints.iter().map(|text| LoopbackEndpoint::parse(text)).collect::<Result<Vec<_>, _>>()
+        };
         let (listen, connect) = (parse(&self.listen)?, parse(&self.connect)?);
         if listen.is_empty() && connect.is_empty() {
             return Err(SessionError::Nowhere);
@@ -250,12 +256,23 @@ mod tests {
         for endpoint in ["tcp/127.0.0.1:7447", "tcp/127.8.9.10:1", "tcp/[::1]:7447", "tcp/127.0.0.1:0"] {
             assert_eq!(LoopbackEndpoint::parse(endpoint).unwrap().to_string(), endpoint);
         }
-        for endpoint in ["tcp/0.0.0.0:7447", "tcp/[::]:7447", "tcp/192.168.0.7:7447", "tcp/128.0.0.1:1", "tcp/[fe80::1%1]:1"] {
+        for endpoint in
+            ["tcp/0.0.0.0:7447", "tcp/[::]:7447", "tcp/192.168.0.7:7447", "tcp/128.0.0.1:1", "tcp/[fe80::1%1]:1"]
+        {
             assert!(matches!(LoopbackEndpoint::parse(endpoint), Err(SessionError::NotLoopback { .. })), "{endpoint}");
         }
         let unreadable = [
-            "", "tcp/", "tcp/127.0.0.1", "tcp/localhost:7447", "udp/127.0.0.1:7447", "tls/127.0.0.1:7447", "127.0.0.1:7447",
-            "tcp/127.0.0.1:65536", "tcp/127.0.0.1:7447?rel=0", "tcp/127.0.0.1:7447#iface=eth0", "unixsock-stream//x",
+            "",
+            "tcp/",
+            "tcp/127.0.0.1",
+            "tcp/localhost:7447",
+            "udp/127.0.0.1:7447",
+            "tls/127.0.0.1:7447",
+            "127.0.0.1:7447",
+            "tcp/127.0.0.1:65536",
+            "tcp/127.0.0.1:7447?rel=0",
+            "tcp/127.0.0.1:7447#iface=eth0",
+            "unixsock-stream//x",
             "tcp/127.0.0.1:7447,tcp/0.0.0.0:1",
         ];
         for endpoint in unreadable {

@@ -12,15 +12,15 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Lines of the worker's log that are kept for error messages.
 const LOG_LINES_MAX: usize = 60;
 /// Bytes of one of them.
-const LOG_LINE_BYTES_MAX: usize = 2000;
-/// How often a starting or ending worker is looked at.
+const LOG_LINE_BYTES_MAX: u64 = 2000;
+/// How often a starting worker is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long the last lines of an ended worker may take to arrive.
 const LOG_REST_MAX: Duration = Duration::from_millis(500);
@@ -32,8 +32,10 @@ static STARTS: AtomicU32 = AtomicU32::new(0);
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
     /// No Python.
-    #[error("no Python at {path}: run ./launch/test once (it makes the virtual environment), or set EGOGRID_PYTHON to a Python \
-             that has the simulator's packages")]
+    #[error(
+        "no Python at {path}: run ./launch/test once (it makes the virtual environment), or set EGOGRID_PYTHON to a Python \
+             that has the simulator's packages"
+    )]
     NoPython {
         /// Where it was looked for.
         path: PathBuf,
@@ -145,11 +147,8 @@ impl Worker {
     /// Asks it to end and waits; kills it when the time is over. Answers with how it ended.
     pub fn stop(mut self, wait_max: Duration) -> Option<ExitStatus> {
         drop(self.process.child.stdin.take()); // it exits when its stdin closes
-        let end = Instant::now() + wait_max;
-        while self.exited().is_none() && Instant::now() < end {
-            thread::sleep(LOOK_EVERY);
-        }
-        self.exited()
+        self.process.log.wait_closed(wait_max);
+        self.process.kill() // changes nothing about a process that is ending already
     }
 
     /// How it ended, if it has.
@@ -173,7 +172,11 @@ impl Worker {
     }
 }
 
-fn launch(session: &BridgeSession, config: &WorkerConfig, peer: &mut WorkerPeer) -> Result<(Process, SimInfo), WorkerError> {
+fn launch(
+    session: &BridgeSession,
+    config: &WorkerConfig,
+    peer: &mut WorkerPeer,
+) -> Result<(Process, SimInfo), WorkerError> {
     let endpoint = session.listen_endpoint().ok_or(WorkerError::NotListening)?;
     let instance = format!("{}-{}", std::process::id(), STARTS.fetch_add(1, Ordering::Relaxed));
     let end = Instant::now() + config.start_max;
@@ -181,7 +184,8 @@ fn launch(session: &BridgeSession, config: &WorkerConfig, peer: &mut WorkerPeer)
     while !peer.wait_alive(&instance, LOOK_EVERY) {
         let robot = config.robot.to_string();
         if let Ok(Some(status)) = process.child.try_wait() {
-            return Err(WorkerError::Exited { robot, status: status.to_string(), log_tail: process.log.complete_text() });
+            process.log.wait_closed(LOG_REST_MAX);
+            return Err(WorkerError::Exited { robot, status: status.to_string(), log_tail: process.log.text() });
         }
         if Instant::now() >= end {
             let waited_ms = config.start_max.as_millis();
@@ -222,10 +226,11 @@ impl Process {
         Ok(Self { child, log })
     }
 
-    fn kill(&mut self) {
+    /// Ends it, if it still runs; answers with how it ended.
+    fn kill(&mut self) -> Option<ExitStatus> {
         // Fails only if it has ended by itself, which is as good.
         let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.child.wait().ok()
     }
 }
 
@@ -238,40 +243,53 @@ impl Drop for Process {
 /// The newest lines of a log, shared with the threads that read it.
 #[derive(Debug, Clone, Default)]
 struct LogTail {
-    lines: Arc<Mutex<VecDeque<String>>>,
+    shared: Arc<(Mutex<LogState>, Condvar)>,
+}
+
+#[derive(Debug, Default)]
+struct LogState {
+    lines: VecDeque<String>,
+    /// Pipes that are still open: none = the process has ended.
+    open: u32,
 }
 
 impl LogTail {
+    fn lock(&self) -> MutexGuard<'_, LogState> {
+        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn read(&self, pipe: impl Read + Send + 'static) {
-        let lines = Arc::clone(&self.lines);
+        self.lock().open += 1;
+        let log = self.clone();
         thread::spawn(move || {
             let mut reader = BufReader::new(pipe);
             let mut line = Vec::new();
             // A line without an end must not grow without bound either: it is cut into several.
-            while matches!((&mut reader).take(LOG_LINE_BYTES_MAX as u64).read_until(b'\n', &mut line), Ok(count) if count > 0) {
-                let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-                tracing::debug!(target: "egogrid::worker", "{text}");
-                let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
-                if lines.len() == LOG_LINES_MAX {
-                    lines.pop_front();
-                }
-                lines.push_back(text);
+            while matches!((&mut reader).take(LOG_LINE_BYTES_MAX).read_until(b'\n', &mut line), Ok(count) if count > 0)
+            {
+                log.push(String::from_utf8_lossy(&line).trim_end().to_owned());
                 line.clear();
             }
+            log.lock().open -= 1;
+            log.shared.1.notify_all();
         });
     }
 
-    fn text(&self) -> String {
-        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
+    fn push(&self, text: String) {
+        tracing::debug!(target: "egogrid::worker", "{text}");
+        let mut state = self.lock();
+        if state.lines.len() == LOG_LINES_MAX {
+            state.lines.pop_front();
+        }
+        state.lines.push_back(text);
     }
 
-    /// Of a process that has ended: waits for its pipes to be read to the end.
-    fn complete_text(&self) -> String {
-        let end = Instant::now() + LOG_REST_MAX;
-        while Arc::strong_count(&self.lines) > 1 && Instant::now() < end {
-            thread::sleep(LOOK_EVERY);
-        }
-        self.text()
+    fn text(&self) -> String {
+        self.lock().lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Sleeps until the process has closed its pipes, which it does by ending, or the time is over.
+    fn wait_closed(&self, wait_max: Duration) {
+        drop(self.shared.1.wait_timeout_while(self.lock(), wait_max, |state| state.open > 0));
     }
 }

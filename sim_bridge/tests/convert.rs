@@ -4,8 +4,8 @@
 
 use egogrid_runtime::camera::{CameraIntrinsics, DepthImage, DepthKind, Frame, RgbImage, Stamp};
 use egogrid_sim_bridge::convert::{
-    ConvertError, FrameWire, pose_to_wire, stamp_to_wire, wire_to_depth, wire_to_frame, wire_to_intrinsics, wire_to_pose, wire_to_rgb,
-    wire_to_stamp, wire_to_state,
+    ConvertError, FrameWire, pose_to_wire, stamp_to_wire, wire_to_depth, wire_to_frame, wire_to_intrinsics,
+    wire_to_pose, wire_to_rgb, wire_to_stamp, wire_to_state,
 };
 use egogrid_sim_bridge::message::{
     CameraFrame, CameraInfo, EndEffectorState, Header, Image, Point, Pose, Quaternion, RegionOfInterest, Time,
@@ -21,7 +21,9 @@ fn frame() -> Frame {
         stamp: Stamp { ns: 1_234_567_890 },
         rgb: RgbImage::new(3, 2, (0..18).collect::<Vec<u8>>()).unwrap(),
         depth: Some(DepthImage::new(2, 2, DepthKind::Sensor, vec![0.0, 0.5, 1.5, 1e3]).unwrap()),
-        intrinsics: Some(CameraIntrinsics::from_matrix([100.0, 0.0, 1.0, 0.0, 101.0, 0.5, 0.0, 0.0, 1.0], [3, 2]).unwrap()),
+        intrinsics: Some(
+            CameraIntrinsics::from_matrix([100.0, 0.0, 1.0, 0.0, 101.0, 0.5, 0.0, 0.0, 1.0], [3, 2]).unwrap(),
+        ),
         base_from_camera: Some(Isometry3::from_parts(
             nalgebra::Translation3::new(0.1, 0.2, 0.3),
             nalgebra::UnitQuaternion::from_euler_angles(0.1, -0.2, 3.0),
@@ -74,7 +76,9 @@ fn depth_is_metres_in_either_encoding_and_byte_order() {
 #[test]
 fn a_layout_that_does_not_fit_is_refused() {
     let data = [0; 24];
-    for (width, height, step, bytes) in [(2, 2, 5, 10), (2, 2, 6, 11), (2, 2, 6, 13), (2, 2, u32::MAX, 24), (2, 2, 0, 0), (4096, 4096, 12288, 24)] {
+    for (width, height, step, bytes) in
+        [(2, 2, 5, 10), (2, 2, 6, 11), (2, 2, 6, 13), (2, 2, u32::MAX, 24), (2, 2, 0, 0), (4096, 4096, 12288, 24)]
+    {
         let error = wire_to_rgb(&image(width, height, "rgb8", step, &data[..bytes])).unwrap_err();
         assert!(matches!(error, ConvertError::Layout { .. }), "{error}");
     }

@@ -51,7 +51,9 @@ fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
         (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
-        (Value::Object(a), Value::Object(b)) => a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same(a, b))),
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same(a, b)))
+        }
         _ => a == b,
     }
 }
@@ -99,7 +101,9 @@ fn what_the_other_side_would_refuse_is_not_written() {
     assert!(text("x".repeat(4096)).is_ok());
     assert!(text("x".repeat(4097)).is_err());
     assert!(text("a\0b".to_owned()).is_err());
-    let steps = |count| encode(&m::SimStep { protocol: 1, episode: 1, first_step: 0, steps: vec![m::ActionStep::default(); count] });
+    let steps = |count| {
+        encode(&m::SimStep { protocol: 1, episode: 1, first_step: 0, steps: vec![m::ActionStep::default(); count] })
+    };
     assert!(steps(64).is_ok());
     assert!(steps(65).is_err());
 }

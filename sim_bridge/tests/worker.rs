@@ -8,13 +8,16 @@
 use egogrid_runtime::endpoint::{ActionSink, EndpointError, ObservationSource};
 use egogrid_runtime::grids::Action;
 use egogrid_runtime::observation::Observation;
-use egogrid_runtime::safety::{Gate, SafeAction, SafetyConfig};
-use egogrid_sim_bridge::endpoint::{BridgeSession, SimClient};
+use egogrid_runtime::safety::{Gate, SafeAction, SafetyConfig, StopReason};
+use egogrid_sim_bridge::codec;
+use egogrid_sim_bridge::endpoint::{ActionLabel, BridgeSession, SimClient};
+use egogrid_sim_bridge::message::ActionChunk;
 use egogrid_sim_bridge::session::{RobotName, SessionConfig};
 use egogrid_sim_bridge::worker::{Worker, WorkerConfig, WorkerError, python_path};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
+use zenoh::Wait;
 
 /// Long enough for a loaded machine; nothing here waits for it unless it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -115,8 +118,14 @@ fn a_step_beyond_the_simulators_limit_is_refused_and_executes_nothing() {
     let refused = rig.sim.observe(PATIENCE).unwrap_err();
     let text = refused.to_string();
     assert!(matches!(refused, EndpointError::Refused { .. }), "{text}");
-    assert!(text.contains("out_of_range") && text.contains("steps[1].translation y") && text.contains("0.02 m"), "{text}");
-    assert!(matches!(rig.sim.send(&safe(&start, [0.0; 3])), Err(EndpointError::Transport { .. })), "the episode is over");
+    assert!(
+        text.contains("out_of_range") && text.contains("steps[1].translation y") && text.contains("0.02 m"),
+        "{text}"
+    );
+    assert!(
+        matches!(rig.sim.send(&safe(&start, [0.0; 3])), Err(EndpointError::Transport { .. })),
+        "the episode is over"
+    );
     assert!(rig.sim.last_step().is_none());
     rig.sim.reset("wait", 0, PATIENCE).unwrap();
 }
@@ -148,10 +157,9 @@ fn a_killed_worker_is_noticed_at_once_and_a_restarted_one_works() {
     for _ in 0..20 {
         rig.sim.send(&safe(&start, [0.0; 3])).unwrap();
     }
-    let pid = rig.worker.pid().to_string();
+    let kill = format!("sleep 0.3; kill -KILL {}", rig.worker.pid()); // the 20 slow steps take 6 s
     let killer = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(300)); // the 20 slow steps take 6 s
-        Command::new("kill").args(["-KILL", &pid]).status().unwrap();
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
         Instant::now()
     });
     let lost = rig.sim.observe(PATIENCE).unwrap_err();
@@ -180,7 +188,10 @@ fn a_hung_worker_is_a_timeout_and_its_late_work_cannot_reach_a_new_episode() {
     eprintln!("SIGSTOP noticed after {:?}: {hung}", asked.elapsed());
     assert!(matches!(hung, EndpointError::Timeout { waited_ms: 300, .. }), "{hung}");
     assert!(asked.elapsed() < Duration::from_secs(3));
-    assert!(matches!(rig.sim.observe(PATIENCE), Err(EndpointError::Transport { .. })), "no guess about what it executed");
+    assert!(
+        matches!(rig.sim.observe(PATIENCE), Err(EndpointError::Transport { .. })),
+        "no guess about what it executed"
+    );
     signal("-CONT", &rig.worker);
     let again = rig.sim.reset("wait", 0, PATIENCE).unwrap().observation;
     assert_eq!(again.state, start.state, "the late step moved the old episode, not this one");
@@ -258,6 +269,40 @@ fn a_worker_that_ends_or_never_gets_ready_is_reported_with_its_own_words() {
     let impatient = WorkerConfig { start_max: Duration::from_secs(2), ..config("never_ready") };
     let error = Worker::start(&session, impatient).unwrap_err();
     assert!(matches!(&error, WorkerError::NotReady { waited_ms: 2000, .. }), "{error}");
+}
+
+#[test]
+fn a_simulator_that_does_not_come_back_is_ended_hard() {
+    let mut rig = rig("slow");
+    let start = rig.sim.reset("wait", 0, PATIENCE).unwrap().observation;
+    for _ in 0..64 {
+        rig.sim.send(&safe(&start, [0.0; 3])).unwrap(); // 19 s of work
+    }
+    assert!(matches!(rig.sim.observe(Duration::from_millis(100)), Err(EndpointError::Timeout { .. })));
+    let asked = Instant::now();
+    let status = rig.worker.stop(PATIENCE).unwrap();
+    assert_eq!(status.code(), Some(1), "ended hard by itself, not killed");
+    assert!(asked.elapsed() < Duration::from_secs(15));
+}
+
+#[test]
+fn listeners_get_what_was_sent_with_the_gates_reasons() {
+    let mut rig = rig("none");
+    let heard = rig.session.zenoh().declare_subscriber("egogrid/toy/action").wait().unwrap();
+    let start = rig.sim.reset("wait", 0, PATIENCE).unwrap().observation;
+    rig.sim.set_label(ActionLabel { policy_id: "test/policy".to_owned() });
+    rig.sim.send(&safe(&start, [0.01, 0.0, 0.0])).unwrap();
+    let mut stopped = gate();
+    stopped.stop(StopReason::Operator);
+    rig.sim.send(&stopped.check(&Action::STANDSTILL_OPEN)).unwrap();
+    rig.sim.observe(PATIENCE).unwrap();
+    let sample = heard.recv_timeout(PATIENCE).unwrap().unwrap();
+    let payload = sample.payload().to_bytes();
+    let chunk: ActionChunk = codec::decode(&payload).unwrap();
+    assert_eq!((chunk.policy_id.as_str(), chunk.control_hz, chunk.sequence), ("test/policy", 20.0, start.sequence));
+    assert_eq!(chunk.steps.iter().map(|step| step.translation_m.x).collect::<Vec<_>>(), [0.01, 0.0]);
+    let reasons: Vec<_> = chunk.reasons.iter().map(|reason| (reason.step, reason.kind.as_str())).collect();
+    assert_eq!(reasons, [(1, "stopped")]);
 }
 
 #[test]

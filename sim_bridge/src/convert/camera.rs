@@ -10,7 +10,11 @@ use egogrid_runtime::camera::{CameraIntrinsics, DepthImage, DepthKind, Frame, Rg
 use std::sync::Arc;
 
 /// Rows of a picture whose size, step and length have been checked.
-fn rows<'a>(image: &Image<'a>, what: &'static str, pixel_bytes: u32) -> Result<impl Iterator<Item = &'a [u8]> + Clone, ConvertError> {
+fn rows<'a>(
+    image: &Image<'a>,
+    what: &'static str,
+    pixel_bytes: u32,
+) -> Result<impl Iterator<Item = &'a [u8]> + Clone, ConvertError> {
     let (width_px, height_px, step) = (image.width, image.height, image.step);
     let sides = 1..=IMAGE_SIDE_PX_MAX;
     if !(sides.contains(&width_px) && sides.contains(&height_px)) {

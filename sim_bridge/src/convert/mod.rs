@@ -27,8 +27,10 @@ pub enum ConvertError {
         expected: &'static str,
     },
     /// Size, row length and number of bytes disagree.
-    #[error("{what} of {width_px}x{height_px} px, {pixel_bytes} bytes a pixel, has step {step} and {found} bytes; \
-             expected step >= width * {pixel_bytes} and step * height bytes")]
+    #[error(
+        "{what} of {width_px}x{height_px} px, {pixel_bytes} bytes a pixel, has step {step} and {found} bytes; \
+             expected step >= width * {pixel_bytes} and step * height bytes"
+    )]
     Layout {
         /// Which picture.
         what: &'static str,

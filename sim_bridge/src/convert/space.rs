@@ -53,10 +53,7 @@ pub fn wire_to_pose(pose: &Pose, what: &'static str) -> Result<Isometry3<f64>, C
 /// The same the other way.
 pub fn pose_to_wire(pose: &Isometry3<f64>) -> Pose {
     let (t, q) = (pose.translation.vector, pose.rotation.quaternion());
-    Pose {
-        position: Point { x: t.x, y: t.y, z: t.z },
-        orientation: Quaternion { x: q.i, y: q.j, z: q.k, w: q.w },
-    }
+    Pose { position: Point { x: t.x, y: t.y, z: t.z }, orientation: Quaternion { x: q.i, y: q.j, z: q.k, w: q.w } }
 }
 
 /// The end effector as measured.
@@ -72,7 +69,11 @@ pub fn wire_to_state(state: StateWire) -> Result<EndEffectorState, ConvertError>
         });
     }
     if let Some(joint) = state.joints_rad.iter().find(|joint| !joint.is_finite()) {
-        return Err(ConvertError::Value { what: "state.joints_rad", found: joint.to_string(), expected: "finite radians" });
+        return Err(ConvertError::Value {
+            what: "state.joints_rad",
+            found: joint.to_string(),
+            expected: "finite radians",
+        });
     }
     let base_from_ee = wire_to_pose(&state.base_from_ee, "state.base_from_ee")?;
     Ok(EndEffectorState { base_from_ee, gripper: state.gripper, joints_rad: state.joints_rad })

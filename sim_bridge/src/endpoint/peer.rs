@@ -124,12 +124,17 @@ impl WorkerPeer {
     pub(crate) fn bind(&mut self, wait_max: Duration) -> Result<Duration, EndpointError> {
         let start = Instant::now();
         self.instance = None;
-        let alive: Vec<String> = self.signals.wait(wait_max, |state| !state.alive.is_empty()).alive.iter().cloned().collect();
+        let alive: Vec<String> =
+            self.signals.wait(wait_max, |state| !state.alive.is_empty()).alive.iter().cloned().collect();
         match <[String; 1]>::try_from(alive) {
             Ok([instance]) => self.instance = Some(instance),
             Err(none) if none.is_empty() => return Err(self.timeout(wait_max)),
             Err(several) => {
-                let detail = format!("{} workers answer to the name {}: {several:?}; stop all but one", several.len(), self.robot);
+                let detail = format!(
+                    "{} workers answer to the name {}: {several:?}; stop all but one",
+                    several.len(),
+                    self.robot
+                );
                 return Err(EndpointError::Transport { peer: self.name(), detail });
             }
         }
@@ -185,7 +190,9 @@ impl WorkerPeer {
                 drop(state);
                 self.checked(answer)
             }
-            None if lost(&state) => Err(self.peer_lost("its liveliness token is gone: the process ended or the connection broke")),
+            None if lost(&state) => {
+                Err(self.peer_lost("its liveliness token is gone: the process ended or the connection broke"))
+            }
             None if state.ended => Err(self.peer_lost("it ended the query without an answer")),
             None => Err(self.timeout(wait_max)),
         }
@@ -194,7 +201,8 @@ impl WorkerPeer {
     fn checked(&self, answer: Result<ZBytes, ZBytes>) -> Result<ZBytes, EndpointError> {
         let (Ok(payload) | Err(payload)) = &answer;
         if payload.len() > PAYLOAD_BYTES_MAX {
-            let detail = format!("{} bytes, at most {PAYLOAD_BYTES_MAX} are read; send smaller pictures", payload.len());
+            let detail =
+                format!("{} bytes, at most {PAYLOAD_BYTES_MAX} are read; send smaller pictures", payload.len());
             return Err(EndpointError::Malformed { peer: self.name(), detail });
         }
         answer.map_err(|payload| self.refusal(&payload))
@@ -206,7 +214,9 @@ impl WorkerPeer {
             return error;
         }
         match codec::decode::<ErrorReply>(&payload) {
-            Ok(reply) => EndpointError::Refused { peer: self.name(), detail: format!("{}: {}", reply.kind, reply.detail) },
+            Ok(reply) => {
+                EndpointError::Refused { peer: self.name(), detail: format!("{}: {}", reply.kind, reply.detail) }
+            }
             Err(error) => self.malformed("ErrorReply", &error),
         }
     }

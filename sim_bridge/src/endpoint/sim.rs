@@ -6,7 +6,7 @@
 use super::peer::{WorkerPeer, transport};
 use super::transport::BridgeSession;
 use crate::codec::{self, Message};
-use crate::convert::{step_to_wire, wire_to_frame, wire_to_state, stamp_to_wire};
+use crate::convert::{stamp_to_wire, step_to_wire, wire_to_frame, wire_to_state};
 use crate::limits::{CHUNK_LEN_MAX, PROTOCOL_VERSION};
 use crate::message::{self, ActionChunk, ActionStep, Header, SafetyReason, SimReset, SimStep};
 use crate::session::RobotName;
@@ -158,7 +158,8 @@ impl SimClient {
         let answer = self.ask("sim/reset", &request, left)?;
         let (observation, episode, step) = self.read(&answer)?;
         if episode.task != task || step.steps_total != 0 {
-            let detail = format!("reset to {task:?} was answered with {:?} after {} steps", episode.task, step.steps_total);
+            let detail =
+                format!("reset to {task:?} was answered with {:?} after {} steps", episode.task, step.steps_total);
             return Err(EndpointError::Malformed { peer: self.peer.name(), detail });
         }
         self.episode = Some(episode);
@@ -179,7 +180,12 @@ impl SimClient {
         EndpointError::Transport { peer: self.peer.name(), detail }
     }
 
-    fn ask<'a, T: Message<'a>>(&mut self, rest: &str, request: &T, wait_max: Duration) -> Result<ZBytes, EndpointError> {
+    fn ask<'a, T: Message<'a>>(
+        &mut self,
+        rest: &str,
+        request: &T,
+        wait_max: Duration,
+    ) -> Result<ZBytes, EndpointError> {
         let payload = codec::encode(request).map_err(|error| self.unsendable(&error))?;
         self.peer.query(rest, payload, wait_max)
     }
@@ -192,7 +198,8 @@ impl SimClient {
     fn read(&mut self, answer: &ZBytes) -> Result<(Observation, Episode, SimStepInfo), EndpointError> {
         const WHAT: &str = "SimObservation";
         let bytes = answer.to_bytes();
-        let wire: message::SimObservation<'_> = codec::decode(&bytes).map_err(|error| self.peer.malformed(WHAT, &error))?;
+        let wire: message::SimObservation<'_> =
+            codec::decode(&bytes).map_err(|error| self.peer.malformed(WHAT, &error))?;
         let frame = wire_to_frame(&wire.camera).map_err(|error| self.peer.malformed(WHAT, &error))?;
         let state = wire.state.map(wire_to_state).transpose().map_err(|error| self.peer.malformed(WHAT, &error))?;
         let sequence = self.next_sequence;
@@ -209,7 +216,11 @@ impl SimClient {
     }
 
     /// Executes what is buffered. The caller has taken the episode out, so an error leaves none.
-    fn step(&mut self, before: &Episode, wait_max: Duration) -> Result<(Observation, Episode, SimStepInfo), EndpointError> {
+    fn step(
+        &mut self,
+        before: &Episode,
+        wait_max: Duration,
+    ) -> Result<(Observation, Episode, SimStepInfo), EndpointError> {
         let steps = std::mem::take(&mut self.steps);
         let asked = steps.len() as u32; // at most CHUNK_LEN_MAX
         self.publish(before, &steps)?;
@@ -279,7 +290,8 @@ impl ActionSink for SimClient {
             return Err(self.no_episode());
         }
         if self.steps.len() == CHUNK_LEN_MAX {
-            let detail = format!("{CHUNK_LEN_MAX} steps are waiting, which is the longest chunk; call observe to execute them");
+            let detail =
+                format!("{CHUNK_LEN_MAX} steps are waiting, which is the longest chunk; call observe to execute them");
             return Err(EndpointError::Transport { peer: self.peer.name(), detail });
         }
         let step = self.steps.len() as u16; // below CHUNK_LEN_MAX
@@ -306,7 +318,10 @@ pub(crate) fn handshake(peer: &mut WorkerPeer, wait_max: Duration) -> Result<Sim
         && (wire.rotation_rad_max == 0.0 || positive(wire.rotation_rad_max))
         && peer.instance() == Some(wire.instance.as_str());
     if !sane {
-        return Err(peer.malformed("SimInfo", &format!("rates and limits must be finite and positive, and the instance its own: {wire:?}")));
+        return Err(peer.malformed(
+            "SimInfo",
+            &format!("rates and limits must be finite and positive, and the instance its own: {wire:?}"),
+        ));
     }
     Ok(SimInfo {
         simulator: wire.simulator,

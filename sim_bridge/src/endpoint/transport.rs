@@ -28,7 +28,9 @@ impl BridgeSession {
             let endpoints = asked.clone().with_listen(listen);
             match zenoh::open(endpoints.zenoh_config()?).wait() {
                 Ok(zenoh) => return Ok(Self { zenoh, endpoints }),
-                Err(error) => last_error = Some(SessionError::Open { endpoints: endpoints.names(), detail: error.to_string() }),
+                Err(error) => {
+                    last_error = Some(SessionError::Open { endpoints: endpoints.names(), detail: error.to_string() })
+                }
             }
         }
         Err(last_error.unwrap_or(SessionError::Nowhere))
