@@ -39,7 +39,8 @@ fn sources(endings: &[&str]) -> Vec<(PathBuf, String)> {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            let skipped = name.starts_with('.') || ["target", "third_party", "out", "__pycache__", "corpus", "artifacts"].contains(&name.as_str());
+            let skipped = name.starts_with('.')
+                || ["target", "third_party", "out", "__pycache__", "corpus", "artifacts"].contains(&name.as_str());
             if path.is_dir() && !skipped && !path.is_symlink() {
                 walk(&path, endings, found);
             } else if path.is_file() && endings.iter().any(|ending| name.ends_with(ending)) {
@@ -50,7 +51,10 @@ fn sources(endings: &[&str]) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     walk(&root(), endings, &mut found);
     assert!(found.len() > 10, "the walk found only {} files; it is broken", found.len());
-    found.into_iter().map(|path| (path.strip_prefix(root()).unwrap().to_path_buf(), fs::read_to_string(&path).unwrap())).collect()
+    found
+        .into_iter()
+        .map(|path| (path.strip_prefix(root()).unwrap().to_path_buf(), fs::read_to_string(&path).unwrap()))
+        .collect()
 }
 
 fn refuse(problems: &[String]) {
@@ -65,7 +69,11 @@ fn dependencies_point_inward() {
         let manifest: toml::Table = text.parse().unwrap();
         let section = |name: &str| manifest.get(name).and_then(toml::Value::as_table).cloned().unwrap_or_default();
         // The tests of `tests` are its dev-dependencies; the other crates' own tests obey the arrows too.
-        let names: BTreeSet<String> = ["dependencies", "dev-dependencies", "build-dependencies"].into_iter().flat_map(|s| section(s).into_iter()).map(|(name, _)| name).collect();
+        let names: BTreeSet<String> = ["dependencies", "dev-dependencies", "build-dependencies"]
+            .into_iter()
+            .flat_map(|s| section(s).into_iter())
+            .map(|(name, _)| name)
+            .collect();
         for name in names.iter().filter(|name| name.starts_with("egogrid-") && !allowed.contains(&name.as_str())) {
             problems.push(format!("{folder} depends on {name}, allowed are {allowed:?}; move the shared part inward (runtime or action_grids)"));
         }
@@ -76,7 +84,8 @@ fn dependencies_point_inward() {
 #[test]
 fn every_folder_of_the_workspace_is_in_the_table() {
     let manifest: toml::Table = fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
-    let members: Vec<&str> = manifest["workspace"]["members"].as_array().unwrap().iter().map(|member| member.as_str().unwrap()).collect();
+    let members: Vec<&str> =
+        manifest["workspace"]["members"].as_array().unwrap().iter().map(|member| member.as_str().unwrap()).collect();
     assert_eq!(members, ARROWS.map(|(folder, _)| folder), "add the new crate to ARROWS, with what it may use");
     assert!(manifest.get("package").is_none(), "the root manifest stays virtual: a root package would claim tests/");
 }
@@ -88,7 +97,8 @@ fn each_library_is_named_in_its_own_folder_only() {
         for (library, home, instead) in HOMES {
             let named = text.lines().any(|line| {
                 let code = line.split("//").next().unwrap_or_default();
-                code.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')).any(|word| word.starts_with(&format!("{library}::")) || word == library)
+                code.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'))
+                    .any(|word| word.starts_with(&format!("{library}::")) || word == library)
                     && (code.contains(&format!("{library}::")) || code.trim_start().starts_with("use "))
             });
             if named && !path.starts_with(home) && path != Path::new("tests/layering.rs") {
@@ -109,9 +119,13 @@ fn every_file_says_what_it_is_and_stays_short() {
         }
         let is_rust = path.extension().is_some_and(|ending| ending == "rs");
         let first = text.lines().find(|line| !line.starts_with("#!")).unwrap_or_default();
-        let opens = if is_rust { first.starts_with("//!") } else { first.starts_with("\"\"\"") || text.trim().is_empty() };
+        let opens =
+            if is_rust { first.starts_with("//!") } else { first.starts_with("\"\"\"") || text.trim().is_empty() };
         if !opens {
-            problems.push(format!("{}: open it with `//!` (Rust) or a docstring (Python): from, to, shape, source", path.display()));
+            problems.push(format!(
+                "{}: open it with `//!` (Rust) or a docstring (Python): from, to, shape, source",
+                path.display()
+            ));
         }
     }
     refuse(&problems);
@@ -125,7 +139,10 @@ fn unsafe_stays_on_the_list() {
         let blocks = text.lines().filter(|line| code(line).split_whitespace().any(|word| word == "unsafe")).count();
         if blocks > 0 && path != Path::new("tests/layering.rs") {
             if !UNSAFE_ALLOWED.iter().any(|allowed| path == Path::new(allowed)) {
-                problems.push(format!("{}: unsafe; find a library that does it, or argue for a place in UNSAFE_ALLOWED", path.display()));
+                problems.push(format!(
+                    "{}: unsafe; find a library that does it, or argue for a place in UNSAFE_ALLOWED",
+                    path.display()
+                ));
             } else if text.matches("// SAFETY:").count() < blocks {
                 problems.push(format!("{}: {blocks} unsafe blocks, fewer `// SAFETY:` lines", path.display()));
             }

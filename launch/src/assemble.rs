@@ -26,7 +26,9 @@ pub fn root(common: &Common) -> CommandResult<PathBuf> {
     let starts = [std::env::current_exe().ok(), std::env::current_dir().ok()];
     let found = starts.iter().flatten().flat_map(|start| start.ancestors()).find(|dir| dir.join(MARKER).is_file());
     found.map(Path::to_path_buf).ok_or_else(|| {
-        CommandError::missing(anyhow!("no Egogrid checkout around the executable or the working directory; set EGOGRID_ROOT to it"))
+        CommandError::missing(anyhow!(
+            "no Egogrid checkout around the executable or the working directory; set EGOGRID_ROOT to it"
+        ))
     })
 }
 
@@ -47,7 +49,8 @@ pub fn environment(common: &Common) -> CommandResult<Environment> {
 /// # Errors
 /// An unknown provider; lists the known.
 pub fn graph_options(common: &Common) -> CommandResult<GraphOptions> {
-    let provider: Provider = common.provider.parse().map_err(|error| CommandError::usage(anyhow!("--provider: {error}")))?;
+    let provider: Provider =
+        common.provider.parse().map_err(|error| CommandError::usage(anyhow!("--provider: {error}")))?;
     Ok(GraphOptions { provider, threads: common.threads, ..GraphOptions::default() })
 }
 
@@ -100,9 +103,15 @@ pub fn stats_key(bundle: &Bundle, asked: Option<&str>) -> CommandResult<String> 
 ///
 /// # Errors
 /// Everything that keeps the graphs from starting.
-pub fn policy(common: &Common, environment: &Environment, bundle: &Bundle, stats_key: &str) -> CommandResult<Box<dyn Policy>> {
+pub fn policy(
+    common: &Common,
+    environment: &Environment,
+    bundle: &Bundle,
+    stats_key: &str,
+) -> CommandResult<Box<dyn Policy>> {
     let options = LoadOptions { stats_key: stats_key.to_owned(), graph: graph_options(common)? };
-    registry::load(environment, bundle, &options).map_err(|error: LoadError| CommandError::missing_if(error.is_missing(), error))
+    registry::load(environment, bundle, &options)
+        .map_err(|error: LoadError| CommandError::missing_if(error.is_missing(), error))
 }
 
 /// Reads a small TOML file into `T`; the error names file, line and key.
@@ -110,13 +119,16 @@ pub fn policy(common: &Common, environment: &Environment, bundle: &Bundle, stats
 /// # Errors
 /// Missing, too large, or not what the schema says.
 pub fn toml_file<T: serde::de::DeserializeOwned>(path: &Path) -> CommandResult<T> {
-    let size = std::fs::metadata(path)
-        .map_err(|error| CommandError::missing(anyhow!("{}: {error}", path.display())))?
-        .len();
+    let size =
+        std::fs::metadata(path).map_err(|error| CommandError::missing(anyhow!("{}: {error}", path.display())))?.len();
     if size > CONFIG_BYTES_MAX {
-        return Err(CommandError::usage(anyhow!("{}: {size} bytes; a configuration has at most {CONFIG_BYTES_MAX}", path.display())));
+        return Err(CommandError::usage(anyhow!(
+            "{}: {size} bytes; a configuration has at most {CONFIG_BYTES_MAX}",
+            path.display()
+        )));
     }
-    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string()).map_err(CommandError::usage)?;
+    let text =
+        std::fs::read_to_string(path).with_context(|| path.display().to_string()).map_err(CommandError::usage)?;
     toml::from_str(&text).with_context(|| path.display().to_string()).map_err(CommandError::usage)
 }
 

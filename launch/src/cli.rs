@@ -51,7 +51,12 @@ pub enum Command {
 #[command(after_help = "Example:\n  ./launch/demo --tasks drawer-open,door-open --episodes 1 --seed 7 --out out/demo")]
 pub struct DemoArgs {
     /// Meta-World tasks, without -v3
-    #[arg(long, value_delimiter = ',', default_value = "drawer-open,button-press-topdown,window-open", value_name = "A,B")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "drawer-open,button-press-topdown,window-open",
+        value_name = "A,B"
+    )]
     pub tasks: Vec<String>,
     /// Episodes of each task
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -89,8 +94,10 @@ pub struct DemoArgs {
 }
 
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "Example:\n  egogrid infer policies/shipped/metaworld/bundle --image frame.png --depth depth.npy \\\n      \
-    --instruction 'open the drawer' --stats metaworld_mt5/1.0.0 --json")]
+#[command(
+    after_help = "Example:\n  egogrid infer policies/shipped/metaworld/bundle --image frame.png --depth depth.npy \\\n      \
+    --instruction 'open the drawer' --stats metaworld_mt5/1.0.0 --json"
+)]
 pub struct InferArgs {
     /// Directory that the exporter wrote
     pub bundle: PathBuf,
@@ -155,7 +162,9 @@ pub enum GridCommand {
     #[command(after_help = "Example:\n  egogrid grid show policies/shipped/metaworld/bundle")]
     Show(GridShowArgs),
     /// Fit grids to normalized actions, `[n, 7]` in a .npy file
-    #[command(after_help = "Example:\n  egogrid grid fit actions.npy --translation 16,32,8 --rotation 16,16,16 --out grid.json")]
+    #[command(
+        after_help = "Example:\n  egogrid grid fit actions.npy --translation 16,32,8 --rotation 16,16,16 --out grid.json"
+    )]
     Fit(GridFitArgs),
 }
 

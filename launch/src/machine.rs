@@ -16,7 +16,10 @@ pub fn read_bandwidth_gb_s(threads: usize) -> f64 {
     let pass = || {
         let start = std::time::Instant::now();
         let sum: u64 = std::thread::scope(|scope| {
-            let parts: Vec<_> = words.chunks(share).map(|part| scope.spawn(move || part.iter().copied().fold(0, u64::wrapping_add))).collect();
+            let parts: Vec<_> = words
+                .chunks(share)
+                .map(|part| scope.spawn(move || part.iter().copied().fold(0, u64::wrapping_add)))
+                .collect();
             parts.into_iter().filter_map(|part| part.join().ok()).fold(0, u64::wrapping_add)
         });
         std::hint::black_box(sum);

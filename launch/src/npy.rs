@@ -46,9 +46,13 @@ pub fn read(path: &Path, values_max: usize) -> anyhow::Result<(Vec<u64>, Vec<f64
     let dtype = npy.dtype();
     let DType::Plain(kind) = &dtype else { bail!("{}: structured array; expected plain numbers", path.display()) };
     let (values, element) = match (kind.type_char(), kind.size_field()) {
-        (TypeChar::Float, 4) => (npy.into_vec::<f32>().with_context(name)?.into_iter().map(f64::from).collect(), Element::Float),
+        (TypeChar::Float, 4) => {
+            (npy.into_vec::<f32>().with_context(name)?.into_iter().map(f64::from).collect(), Element::Float)
+        }
         (TypeChar::Float, 8) => (npy.into_vec::<f64>().with_context(name)?, Element::Float),
-        (TypeChar::Uint, 2) => (npy.into_vec::<u16>().with_context(name)?.into_iter().map(f64::from).collect(), Element::U16),
+        (TypeChar::Uint, 2) => {
+            (npy.into_vec::<u16>().with_context(name)?.into_iter().map(f64::from).collect(), Element::U16)
+        }
         _ => return Err(anyhow!("{}: dtype {kind}; expected float32, float64 or uint16", path.display())),
     };
     Ok((shape, values, element))

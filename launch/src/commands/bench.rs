@@ -54,7 +54,8 @@ pub fn run(common: &Common, args: &BenchArgs) -> CommandResult {
     let warm = [warm(policy.as_mut(), &observation, runs)?, warm(policy.as_mut(), &upscaled(&observation)?, runs)?];
     let peak_mib = peak_memory_mib();
     let bandwidth = read_bandwidth_gb_s(usize::from(common.threads));
-    let weights_bytes = bundle.manifest().files.iter().find(|file| file.path == "weights.bin").map_or(0, |file| file.bytes);
+    let weights_bytes =
+        bundle.manifest().files.iter().find(|file| file.path == "weights.bin").map_or(0, |file| file.bytes);
     let tokens = 3.0 * f64::from(policy.spec().chunk_len);
     let decode_limit_ms = tokens * weights_bytes as f64 / (bandwidth * 1e9) * 1e3;
     let decode_ratio = warm[0].stages_ms.get(Stage::Decode.name()).map(|decode| decode.p50 / decode_limit_ms);
@@ -66,14 +67,22 @@ pub fn run(common: &Common, args: &BenchArgs) -> CommandResult {
         }));
         return Ok(());
     }
-    println!("{}  {}  {}, {} threads, {runs} runs", bundle.id(), bundle.manifest().precision, common.provider, common.threads);
+    println!(
+        "{}  {}  {}, {} threads, {runs} runs",
+        bundle.id(),
+        bundle.manifest().precision,
+        common.provider,
+        common.threads
+    );
     println!("cold: verify {verified_ms:.0} ms, load {load_ms:.0} ms, first inference {cold_ms:.1} ms");
     for warm in &warm {
         print_warm(warm);
     }
-    println!("\nread bandwidth {bandwidth:.1} GB/s; {tokens} tokens × {:.1} MB of weights: {decode_limit_ms:.2} ms at that rate{}",
+    println!(
+        "\nread bandwidth {bandwidth:.1} GB/s; {tokens} tokens × {:.1} MB of weights: {decode_limit_ms:.2} ms at that rate{}",
         weights_bytes as f64 / 1e6,
-        decode_ratio.map_or_else(String::new, |ratio| format!(", decode takes {ratio:.1}× that")));
+        decode_ratio.map_or_else(String::new, |ratio| format!(", decode takes {ratio:.1}× that"))
+    );
     if let Some(mib) = peak_mib {
         println!("peak memory {mib:.0} MiB");
     }
@@ -81,7 +90,10 @@ pub fn run(common: &Common, args: &BenchArgs) -> CommandResult {
 }
 
 fn print_warm(warm: &Warm) {
-    println!("\nwarm, picture {}×{}\n{:<22} {:>8} {:>8} {:>8} {:>8}   ms", warm.image_px[0], warm.image_px[1], "stage", "p50", "p90", "p99", "max");
+    println!(
+        "\nwarm, picture {}×{}\n{:<22} {:>8} {:>8} {:>8} {:>8}   ms",
+        warm.image_px[0], warm.image_px[1], "stage", "p50", "p90", "p99", "max"
+    );
     let rows = Stage::ALL.iter().filter_map(|stage| Some((stage.name(), warm.stages_ms.get(stage.name())?)));
     let sums = [("outside onnx", &warm.outside_onnx_ms), ("observation → chunk", &warm.observation_to_chunk_ms)];
     for (name, q) in rows.chain(sums) {
@@ -98,8 +110,9 @@ fn golden_observation(bundle: &Bundle) -> CommandResult<(Observation, String)> {
     let cases = bundle.golden().map_err(CommandError::usage)?;
     let whole = 3 * usize::from(bundle.manifest().chunk.length);
     let case = cases.into_iter().find(|case| case.i64("token_ids").is_ok_and(|ids| ids.len() >= whole));
-    case.map(|case| (case.observation, case.stats_key))
-        .ok_or_else(|| CommandError::usage(anyhow!("no golden case of this bundle has a whole chunk; export it again with --cases")))
+    case.map(|case| (case.observation, case.stats_key)).ok_or_else(|| {
+        CommandError::usage(anyhow!("no golden case of this bundle has a whole chunk; export it again with --cases"))
+    })
 }
 
 fn infer(policy: &mut dyn Policy, observation: &Observation) -> CommandResult<ActionChunk> {
@@ -137,15 +150,25 @@ fn warm(policy: &mut dyn Policy, observation: &Observation, runs: usize) -> Comm
 fn upscaled(observation: &Observation) -> CommandResult<Observation> {
     let frame = &observation.frame;
     let [width_px, height_px] = BUDGET_PX;
-    let source = |x: u32, y: u32, w: u32, h: u32| (y * h / height_px) as usize * w as usize + (x * w / width_px) as usize;
+    let source =
+        |x: u32, y: u32, w: u32, h: u32| (y * h / height_px) as usize * w as usize + (x * w / width_px) as usize;
     let pixels = || (0..height_px).flat_map(|y| (0..width_px).map(move |x| (x, y)));
     let (w, h) = (frame.rgb.width_px(), frame.rgb.height_px());
-    let rgb: Vec<u8> = pixels().flat_map(|(x, y)| { let i = source(x, y, w, h) * 3; frame.rgb.data()[i..i + 3].iter().copied() }).collect();
+    let rgb: Vec<u8> = pixels()
+        .flat_map(|(x, y)| {
+            let i = source(x, y, w, h) * 3;
+            frame.rgb.data()[i..i + 3].iter().copied()
+        })
+        .collect();
     let depth = frame.depth.as_ref().map(|depth| {
         let (w, h) = (depth.width_px(), depth.height_px());
         let values: Vec<f32> = pixels().map(|(x, y)| depth.data_m()[source(x, y, w, h)]).collect();
         // A dense map stays at its size: it is the model's own.
-        if depth.kind() == DepthKind::Dense { Ok(depth.clone()) } else { DepthImage::new(width_px, height_px, depth.kind(), values) }
+        if depth.kind() == DepthKind::Dense {
+            Ok(depth.clone())
+        } else {
+            DepthImage::new(width_px, height_px, depth.kind(), values)
+        }
     });
     let frame = Frame {
         rgb: RgbImage::new(width_px, height_px, rgb).map_err(CommandError::usage)?,

@@ -24,7 +24,10 @@ pub fn run(common: &Common, args: &CheckArgs) -> CommandResult {
         println!("{:<8} {:<20} {:>12} {:>12}", "case", "stage", "difference", "tolerance");
         for row in &report.rows {
             let mark = if row.ok { "" } else { "  differs" };
-            println!("{:<8} {:<20} {:>12.3e} {:>12.3e}{mark}", row.case, row.stage, row.largest_abs_difference, row.tolerance);
+            println!(
+                "{:<8} {:<20} {:>12.3e} {:>12.3e}{mark}",
+                row.case, row.stage, row.largest_abs_difference, row.tolerance
+            );
         }
     }
     match report.first_difference() {
@@ -35,7 +38,11 @@ pub fn run(common: &Common, args: &CheckArgs) -> CommandResult {
         Some(row) => Err(CommandError::check(anyhow!(
             "{} differs from its golden tensors first at stage {} of {}: by {:.3e}, allowed {:.3e}; \
              the bundle, the ONNX Runtime library or the provider is not what it was exported with",
-            bundle.id(), row.stage, row.case, row.largest_abs_difference, row.tolerance
+            bundle.id(),
+            row.stage,
+            row.case,
+            row.largest_abs_difference,
+            row.tolerance
         ))),
     }
 }

@@ -44,8 +44,16 @@ pub fn run(common: &Common, args: &DoctorArgs) -> CommandResult {
         memory(),
         clock(),
         onnx_runtime(common),
-        shared_library("CUDA provider", &["libcuda.so.1"], "needed for --provider cuda:N only: install the NVIDIA driver, CUDA 13 and cuDNN 9, and use the library of the onnxruntime-gpu wheel with --ort-lib"),
-        shared_library("TensorRT provider", &["libcuda.so.1", "libnvinfer.so.10"], "needed for --provider tensorrt:N only: as CUDA, and TensorRT 10"),
+        shared_library(
+            "CUDA provider",
+            &["libcuda.so.1"],
+            "needed for --provider cuda:N only: install the NVIDIA driver, CUDA 13 and cuDNN 9, and use the library of the onnxruntime-gpu wheel with --ort-lib",
+        ),
+        shared_library(
+            "TensorRT provider",
+            &["libcuda.so.1", "libnvinfer.so.10"],
+            "needed for --provider tensorrt:N only: as CUDA, and TensorRT 10",
+        ),
         python(common),
         renderer(common),
         bundle(common),
@@ -60,8 +68,13 @@ pub fn run(common: &Common, args: &DoctorArgs) -> CommandResult {
             }
         }
     }
-    let missing: Vec<&str> = findings.iter().filter(|finding| finding.state == "missing").map(|finding| finding.name).collect();
-    if missing.is_empty() { Ok(()) } else { Err(CommandError::missing(anyhow!("missing: {}; the remedies are above", missing.join(", ")))) }
+    let missing: Vec<&str> =
+        findings.iter().filter(|finding| finding.state == "missing").map(|finding| finding.name).collect();
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(CommandError::missing(anyhow!("missing: {}; the remedies are above", missing.join(", "))))
+    }
 }
 
 fn line_after(path: &str, key: &str) -> Option<String> {
@@ -75,23 +88,45 @@ fn processor() -> Finding {
     let model = line_after("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown model".to_owned());
     let flags = line_after("/proc/cpuinfo", "flags").unwrap_or_default();
     let has = |flag: &str| flags.split(' ').any(|found| found == flag);
-    let units: Vec<&str> = ["avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile"].into_iter().filter(|flag| has(flag)).collect();
+    let units: Vec<&str> =
+        ["avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile"].into_iter().filter(|flag| has(flag)).collect();
     let found = format!("{cores} cores, {model}, {}", units.join(" "));
-    if cores >= 2 { Finding::ok("processor", found) } else { Finding::absent("processor", found, "two cores are what the latency figures are for; expect them to be higher here") }
+    if cores >= 2 {
+        Finding::ok("processor", found)
+    } else {
+        Finding::absent(
+            "processor",
+            found,
+            "two cores are what the latency figures are for; expect them to be higher here",
+        )
+    }
 }
 
 fn memory() -> Finding {
     match line_after("/proc/meminfo", "MemAvailable") {
         Some(available) => Finding::ok("memory", format!("{available} available")),
-        None => Finding::absent("memory", "cannot be read", "this is not a Linux machine with /proc; peak memory is not reported"),
+        None => Finding::absent(
+            "memory",
+            "cannot be read",
+            "this is not a Linux machine with /proc; peak memory is not reported",
+        ),
     }
 }
 
 fn clock() -> Finding {
-    let source = std::fs::read_to_string("/sys/devices/system/clocksource/clocksource0/current_clocksource").unwrap_or_default();
+    let source =
+        std::fs::read_to_string("/sys/devices/system/clocksource/clocksource0/current_clocksource").unwrap_or_default();
     match source.trim() {
-        "" => Finding::absent("clock", "unknown clock source", "latencies are measured with it; check that the machine has a steady clock"),
-        "hpet" | "acpi_pm" => Finding::absent("clock", source.trim(), "reading this clock is slow and disturbs short times; prefer tsc or kvm-clock"),
+        "" => Finding::absent(
+            "clock",
+            "unknown clock source",
+            "latencies are measured with it; check that the machine has a steady clock",
+        ),
+        "hpet" | "acpi_pm" => Finding::absent(
+            "clock",
+            source.trim(),
+            "reading this clock is slow and disturbs short times; prefer tsc or kvm-clock",
+        ),
         steady => Finding::ok("clock", steady),
     }
 }
@@ -99,16 +134,23 @@ fn clock() -> Finding {
 fn onnx_runtime(common: &Common) -> Finding {
     const REMEDY: &str = "run ./launch/demo or ./launch/test once: they put it in place; or give --ort-lib";
     match assemble::environment(common) {
-        Ok(environment) => Finding::ok("ONNX Runtime", format!("{} ({})", environment.library().display(), environment.build_info())),
+        Ok(environment) => {
+            Finding::ok("ONNX Runtime", format!("{} ({})", environment.library().display(), environment.build_info()))
+        }
         Err(failed) => Finding::missing("ONNX Runtime", failed.to_string(), REMEDY),
     }
 }
 
 fn shared_library(name: &'static str, files: &[&str], remedy: &'static str) -> Finding {
-    let known = Command::new("ldconfig").arg("-p").output().map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let known =
+        Command::new("ldconfig").arg("-p").output().map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     let known = known.unwrap_or_default();
     let lacking: Vec<&str> = files.iter().copied().filter(|file| !known.contains(file)).collect();
-    if lacking.is_empty() { Finding::ok(name, files.join(", ")) } else { Finding::absent(name, format!("no {}", lacking.join(", ")), remedy) }
+    if lacking.is_empty() {
+        Finding::ok(name, files.join(", "))
+    } else {
+        Finding::absent(name, format!("no {}", lacking.join(", ")), remedy)
+    }
 }
 
 fn python(common: &Common) -> Finding {
@@ -120,7 +162,9 @@ fn python(common: &Common) -> Finding {
     };
     let script = "import sys, mujoco, metaworld, zenoh; print(sys.version.split()[0], 'mujoco', mujoco.__version__)";
     match Command::new(&python).args(["-c", script]).output() {
-        Ok(output) if output.status.success() => Finding::ok("Python worker", String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+        Ok(output) if output.status.success() => {
+            Finding::ok("Python worker", String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        }
         Ok(output) => {
             let message = String::from_utf8_lossy(&output.stderr);
             Finding::absent("Python worker", message.lines().last().unwrap_or("no message").to_owned(), REMEDY)

@@ -23,7 +23,10 @@ const ACTIONS_MAX: usize = 50_000_000;
 pub fn show(args: &GridShowArgs) -> CommandResult {
     let bundle = assemble::bundle(&args.bundle)?;
     let tokenizer = bundle.action_tokenizer();
-    let grids = [("translation", tokenizer.translation_grid(), TRANSLATION_AXES), ("rotation", tokenizer.rotation_grid(), ROTATION_AXES)];
+    let grids = [
+        ("translation", tokenizer.translation_grid(), TRANSLATION_AXES),
+        ("rotation", tokenizer.rotation_grid(), ROTATION_AXES),
+    ];
     if args.json {
         let described: serde_json::Map<String, Value> =
             grids.iter().map(|(name, grid, axes)| ((*name).to_owned(), describe(grid, *axes))).collect();
@@ -34,7 +37,13 @@ pub fn show(args: &GridShowArgs) -> CommandResult {
     for (name, grid, axes) in grids {
         println!("\n{name}: {} cells", grid.cell_count());
         for (axis, edges) in axes.iter().zip(grid.axes()) {
-            println!("  {axis:<10} {:>3} bins  {:>8.4} .. {:<8.4} {}", edges.bin_count(), edges.low(), edges.high(), ruler(edges));
+            println!(
+                "  {axis:<10} {:>3} bins  {:>8.4} .. {:<8.4} {}",
+                edges.bin_count(),
+                edges.low(),
+                edges.high(),
+                ruler(edges)
+            );
         }
     }
     Ok(())
@@ -64,7 +73,10 @@ fn describe(grid: &ActionGrid, axes: [&str; 3]) -> Value {
 /// Data that is not `[n, 7]` normalized actions, or a shape that cannot be fitted.
 pub fn fit(args: &GridFitArgs) -> CommandResult {
     let actions = read_actions(&args.data)?;
-    let shape = GridShape { translation: three(&args.translation, "--translation")?, rotation: three(&args.rotation, "--rotation")? };
+    let shape = GridShape {
+        translation: three(&args.translation, "--translation")?,
+        rotation: three(&args.rotation, "--rotation")?,
+    };
     let grids = match args.method.as_str() {
         "quantile" => fit::from_quantiles(&actions, 0.0, &shape),
         _ => fit::gaussians_of(&actions).and_then(|gaussians| fit::from_gaussians(&gaussians, args.sigma_min, &shape)),
@@ -79,7 +91,9 @@ pub fn fit(args: &GridFitArgs) -> CommandResult {
     let text = serde_json::to_string_pretty(&document).map_err(CommandError::usage)?;
     std::fs::write(&args.out, text).with_context(|| args.out.display().to_string()).map_err(CommandError::usage)?;
     if args.json {
-        print_json(&json!({ "actions": actions.len(), "grid": document, "error_mean": fitted, "error_mean_uniform": even }));
+        print_json(
+            &json!({ "actions": actions.len(), "grid": document, "error_mean": fitted, "error_mean_uniform": even }),
+        );
     } else {
         println!("{} actions, grid written to {}", actions.len(), args.out.display());
         println!("{:<10} {:>14} {:>14}", "axis", "mean error", "uniform grid");
@@ -102,17 +116,23 @@ fn error_of(grids: &Grids, actions: &[NormalizedAction]) -> CommandResult<Vec<f6
 }
 
 fn three(bins: &[u32], option: &str) -> CommandResult<[u32; 3]> {
-    <[u32; 3]>::try_from(bins).map_err(|_| CommandError::usage(anyhow!("{option} wants three bin counts like 16,32,8, found {bins:?}")))
+    <[u32; 3]>::try_from(bins)
+        .map_err(|_| CommandError::usage(anyhow!("{option} wants three bin counts like 16,32,8, found {bins:?}")))
 }
 
 fn read_actions(path: &Path) -> CommandResult<Vec<NormalizedAction>> {
     let (shape, values) = crate::npy::read_f64(path, ACTIONS_MAX * 7).map_err(CommandError::usage)?;
     let [_, 7] = shape.as_slice() else {
-        return Err(CommandError::usage(anyhow!("{}: shape {shape:?}; expected [n, 7] normalized actions", path.display())));
+        return Err(CommandError::usage(anyhow!(
+            "{}: shape {shape:?}; expected [n, 7] normalized actions",
+            path.display()
+        )));
     };
     let rows = values.as_chunks::<7>().0.iter().enumerate();
     rows.map(|(row, values)| {
-        NormalizedAction::new(*values).with_context(|| format!("{}: row {row}", path.display())).map_err(CommandError::usage)
+        NormalizedAction::new(*values)
+            .with_context(|| format!("{}: row {row}", path.display()))
+            .map_err(CommandError::usage)
     })
     .collect()
 }

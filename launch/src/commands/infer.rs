@@ -65,7 +65,9 @@ fn observation(args: &InferArgs, bundle: &Bundle, stats_key: &str) -> CommandRes
     let kind = if args.depth_kind == "dense" { DepthKind::Dense } else { DepthKind::Sensor };
     let depth = args.depth.as_deref().map(|path| read_depth(path, kind)).transpose().map_err(CommandError::usage)?;
     let (intrinsics, base_from_camera) = match &args.camera {
-        Some(path) => camera(assemble::toml_file(path)?).with_context(|| path.display().to_string()).map_err(CommandError::usage)?,
+        Some(path) => camera(assemble::toml_file(path)?)
+            .with_context(|| path.display().to_string())
+            .map_err(CommandError::usage)?,
         None => {
             let stored = bundle.intrinsics(stats_key).map_err(CommandError::usage)?;
             tracing::info!(key = stored.key, "intrinsics from the bundle");
@@ -90,7 +92,10 @@ fn read_rgb(path: &Path) -> anyhow::Result<RgbImage> {
     reader.limits(limits);
     let picture = reader.decode().with_context(name)?;
     if picture.color().has_alpha() {
-        bail!("{}: the picture has an alpha channel; save it as RGB, so that what is behind it is decided by you", path.display());
+        bail!(
+            "{}: the picture has an alpha channel; save it as RGB, so that what is behind it is decided by you",
+            path.display()
+        );
     }
     let rgb = picture.into_rgb8();
     Ok(RgbImage::new(rgb.width(), rgb.height(), rgb.into_raw())?)
@@ -108,7 +113,8 @@ fn read_depth(path: &Path, kind: DepthKind) -> anyhow::Result<DepthImage> {
         let unit_m = if element == Element::U16 { 1e-3 } else { 1.0 };
         (u32::try_from(*width)?, u32::try_from(*height)?, values.iter().map(|value| (value * unit_m) as f32).collect())
     } else {
-        let picture = ImageReader::open(path)?.with_guessed_format()?.decode().with_context(|| path.display().to_string())?;
+        let picture =
+            ImageReader::open(path)?.with_guessed_format()?.decode().with_context(|| path.display().to_string())?;
         let image::DynamicImage::ImageLuma16(picture) = picture else {
             bail!("{}: {:?}; expected a 16-bit gray PNG in millimetres, or .npy", path.display(), picture.color());
         };
@@ -116,7 +122,10 @@ fn read_depth(path: &Path, kind: DepthKind) -> anyhow::Result<DepthImage> {
         (width, height, picture.into_raw().into_iter().map(|mm| f32::from(mm) * 1e-3).collect())
     };
     if kind == DepthKind::Sensor && depth_m.iter().any(|value| *value < 0.0 && value.is_finite()) {
-        bail!("{}: holds negative depths, which no sensor measures; if it comes from an estimator, say --depth-kind dense", path.display());
+        bail!(
+            "{}: holds negative depths, which no sensor measures; if it comes from an estimator, say --depth-kind dense",
+            path.display()
+        );
     }
     Ok(DepthImage::new(width_px, height_px, kind, depth_m)?)
 }
@@ -168,7 +177,10 @@ fn answer(chunk: &ActionChunk) -> Value {
 }
 
 fn print(chunk: &ActionChunk) {
-    println!("{:>4}  {:>9} {:>9} {:>9}  {:>9} {:>9} {:>9}  {:>7}  {:<22} confidence", "step", "x m", "y m", "z m", "roll rad", "pitch rad", "yaw rad", "gripper", "tokens");
+    println!(
+        "{:>4}  {:>9} {:>9} {:>9}  {:>9} {:>9} {:>9}  {:>7}  {:<22} confidence",
+        "step", "x m", "y m", "z m", "roll rad", "pitch rad", "yaw rad", "gripper", "tokens"
+    );
     for (step, action) in chunk.actions.iter().enumerate() {
         let [x, y, z, roll, pitch, yaw, gripper] = action.values();
         let range = step * 3..step * 3 + 3;
@@ -180,6 +192,7 @@ fn print(chunk: &ActionChunk) {
             confidence.unwrap_or_default()
         );
     }
-    let stages: Vec<String> = chunk.times.iter().map(|(stage, spent)| format!("{stage} {:.2}", spent.as_secs_f64() * 1e3)).collect();
+    let stages: Vec<String> =
+        chunk.times.iter().map(|(stage, spent)| format!("{stage} {:.2}", spent.as_secs_f64() * 1e3)).collect();
     println!("ms: {}   depth: {}", stages.join("  "), depth_source(chunk));
 }

@@ -28,7 +28,13 @@ pub(super) struct Episode<'a> {
 
 impl Episode<'_> {
     /// Runs it. The world is new, so the operator's permission to move is given here, once per episode.
-    pub(super) fn run(&self, pipeline: &mut Pipeline, watch: &mut Watch, summary: &mut Summary, interrupted: &AtomicBool) -> EpisodeResult {
+    pub(super) fn run(
+        &self,
+        pipeline: &mut Pipeline,
+        watch: &mut Watch,
+        summary: &mut Summary,
+        interrupted: &AtomicBool,
+    ) -> EpisodeResult {
         pipeline.gate.rearm();
         let mut result = EpisodeResult { outcome: Outcome::Failure, steps: 0, looks: 0 };
         let mut last = None;

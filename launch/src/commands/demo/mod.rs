@@ -12,8 +12,8 @@ use crate::assemble;
 use crate::cli::{Common, DemoArgs};
 use crate::commands::print_json;
 use crate::exit::{CommandError, CommandResult, Failure};
-use anyhow::{Context, anyhow};
 use crate::view::Outcome;
+use anyhow::{Context, anyhow};
 use egogrid_policies::bundle::Bundle;
 use egogrid_runtime::policy::Policy;
 use egogrid_runtime::safety::Gate;
@@ -60,7 +60,10 @@ pub fn run(common: &Common, args: &DemoArgs) -> CommandResult {
     let mut pipeline = assemble_pipeline(common, args, &bundle)?;
     let unknown: Vec<&String> = args.tasks.iter().filter(|task| !pipeline.sim.info().tasks.contains(task)).collect();
     if !unknown.is_empty() {
-        return Err(CommandError::usage(anyhow!("unknown tasks {unknown:?}; the simulator has {:?}", pipeline.sim.info().tasks)));
+        return Err(CommandError::usage(anyhow!(
+            "unknown tasks {unknown:?}; the simulator has {:?}",
+            pipeline.sim.info().tasks
+        )));
     }
     let mut watch = Watch::start(common, args, &bundle, &pipeline)?;
     let mut summary = Summary::new(args, &bundle, started);
@@ -78,15 +81,23 @@ pub fn run(common: &Common, args: &DemoArgs) -> CommandResult {
 
 fn verdict(summary: &Summary, interrupted: bool) -> CommandResult {
     if interrupted {
-        return Err(CommandError { failure: Failure::Interrupted, error: anyhow!("interrupted; what was done is in summary.json") });
+        return Err(CommandError {
+            failure: Failure::Interrupted,
+            error: anyhow!("interrupted; what was done is in summary.json"),
+        });
     }
     if summary.safety_stops() > 0 {
-        let error = anyhow!("the safety gate latched a stop in {} episodes; the reasons are in summary.json", summary.safety_stops());
+        let error = anyhow!(
+            "the safety gate latched a stop in {} episodes; the reasons are in summary.json",
+            summary.safety_stops()
+        );
         return Err(CommandError { failure: Failure::Safety, error });
     }
     match summary.harness_failures() {
         0 => Ok(()),
-        failures => Err(CommandError::check(anyhow!("{failures} episodes failed in the harness and were not counted; the reasons are in summary.json"))),
+        failures => Err(CommandError::check(anyhow!(
+            "{failures} episodes failed in the harness and were not counted; the reasons are in summary.json"
+        ))),
     }
 }
 
@@ -111,9 +122,11 @@ fn assemble_pipeline(common: &Common, args: &DemoArgs, bundle: &Bundle) -> Comma
         (starting.join(), policy)
     });
     let policy = policy?;
-    let worker = worker.map_err(|_| CommandError::missing(anyhow!("starting the simulator panicked; please report this")))?;
+    let worker =
+        worker.map_err(|_| CommandError::missing(anyhow!("starting the simulator panicked; please report this")))?;
     let worker = worker.map_err(CommandError::missing)?;
-    let schedule = ScheduleConfig { steps_executed: args.steps_executed }.checked(policy.spec()).map_err(CommandError::usage)?;
+    let schedule =
+        ScheduleConfig { steps_executed: args.steps_executed }.checked(policy.spec()).map_err(CommandError::usage)?;
     let mut sim = SimClient::connect(&session, &robot, SIM_WAIT_MAX).map_err(CommandError::missing)?;
     sim.set_label(ActionLabel { policy_id: policy.spec().id.clone() });
     Ok(Pipeline { policy, schedule, gate: Gate::new(embodiment.limits), sim, worker, _session: session })
@@ -180,7 +193,9 @@ fn ffmpeg_path(common: &Common) -> CommandResult<PathBuf> {
     let output = std::process::Command::new(&python).args(["-c", script]).output().map_err(CommandError::missing)?;
     if !output.status.success() {
         let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        return Err(CommandError::missing(anyhow!("no ffmpeg for demo.mp4: {message}; run ./launch/demo, which installs it")));
+        return Err(CommandError::missing(anyhow!(
+            "no ffmpeg for demo.mp4: {message}; run ./launch/demo, which installs it"
+        )));
     }
     Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
 }

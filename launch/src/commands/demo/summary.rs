@@ -3,8 +3,8 @@
 use super::episode::EpisodeResult;
 use super::watch::RecordingReport;
 use crate::cli::DemoArgs;
-use crate::view::Outcome;
 use crate::statistics::{Quantiles, wilson_95};
+use crate::view::Outcome;
 use anyhow::Context;
 use egogrid_policies::bundle::Bundle;
 use egogrid_runtime::safety::Gate;
@@ -170,9 +170,14 @@ impl Summary {
         println!("\n{:<26} {:>9}  {:<17} {:>10}  {:>7}", "task", "success", "95 % interval", "mean steps", "harness");
         for task in &self.order {
             let Some(row) = self.tasks.get(task) else { continue };
-            let interval = row.interval_95.map_or_else(String::new, |[low, high]| format!("{:.0} .. {:.0} %", low * 100.0, high * 100.0));
+            let interval = row
+                .interval_95
+                .map_or_else(String::new, |[low, high]| format!("{:.0} .. {:.0} %", low * 100.0, high * 100.0));
             let steps = row.mean_steps.map_or_else(|| "-".to_owned(), |steps| format!("{steps:.0}"));
-            println!("{task:<26} {:>4}/{:<4}  {interval:<17} {steps:>10}  {:>7}", row.successes, row.episodes, row.harness_failures);
+            println!(
+                "{task:<26} {:>4}/{:<4}  {interval:<17} {steps:>10}  {:>7}",
+                row.successes, row.episodes, row.harness_failures
+            );
         }
         println!("\n{:<26} {:>8} {:>8} {:>8} {:>8}   ms per look", "stage", "p50", "p90", "p99", "max");
         let stages = Stage::ALL.iter().map(|stage| stage.name()).chain(["outside_onnx", "observation_to_chunk"]);
@@ -180,9 +185,19 @@ impl Summary {
             println!("{name:<26} {:>8.2} {:>8.2} {:>8.2} {:>8.2}", q.p50, q.p90, q.p99, q.max);
         }
         let acted: Vec<String> = self.interventions.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
-        println!("\nsafety gate: {} actions, {} held; {}", self.actions_asked, self.actions_held, if acted.is_empty() { "no interventions".to_owned() } else { acted.join(", ") });
+        println!(
+            "\nsafety gate: {} actions, {} held; {}",
+            self.actions_asked,
+            self.actions_held,
+            if acted.is_empty() { "no interventions".to_owned() } else { acted.join(", ") }
+        );
         let memory = self.peak_memory_mib.map_or_else(String::new, |mib| format!(", peak memory {mib:.0} MiB"));
-        println!("policy {}, {:.1} s in all, first action after {:.1} s{memory}", self.bundle, self.wall_s, self.first_action_s.unwrap_or(f64::NAN));
+        println!(
+            "policy {}, {:.1} s in all, first action after {:.1} s{memory}",
+            self.bundle,
+            self.wall_s,
+            self.first_action_s.unwrap_or(f64::NAN)
+        );
         if let Some(recording) = &self.recording {
             recording.print();
         }

@@ -43,7 +43,10 @@ impl RecordingReport {
     pub(super) fn print(&self) {
         println!("recorded: {}", self.files.join(", "));
         if self.looks_dropped + self.pictures_dropped > 0 {
-            println!("          dropped to keep the loop on time: {} looks, {} pictures", self.looks_dropped, self.pictures_dropped);
+            println!(
+                "          dropped to keep the loop on time: {} looks, {} pictures",
+                self.looks_dropped, self.pictures_dropped
+            );
         }
         for error in &self.errors {
             println!("          not whole: {error}");
@@ -109,10 +112,17 @@ impl Watch {
     pub(super) fn finish(self) -> Option<RecordingReport> {
         self.bar.finish_and_clear();
         let (recorder, film) = self.recording?;
-        let mut report =
-            RecordingReport { files: self.files, looks_recorded: 0, looks_dropped: 0, pictures_dropped: 0, errors: Vec::new() };
+        let mut report = RecordingReport {
+            files: self.files,
+            looks_recorded: 0,
+            looks_dropped: 0,
+            pictures_dropped: 0,
+            errors: Vec::new(),
+        };
         match recorder.finish(FINISH_MAX) {
-            Ok(finished) => (report.looks_recorded, report.looks_dropped) = (finished.looks_recorded, finished.looks_dropped),
+            Ok(finished) => {
+                (report.looks_recorded, report.looks_dropped) = (finished.looks_recorded, finished.looks_dropped)
+            }
             Err(error) => report.errors.push(error.to_string()),
         }
         match film.finish(FINISH_MAX) {

@@ -1,0 +1,223 @@
+//! The built binary as a user calls it: exit codes, JSON on stdout, errors that say what to do.
+//!
+//! Needs the ONNX Runtime library (`EGOGRID_ORT_LIB` or `third_party/`, put there by `./launch/test`).
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use safetensors::SafeTensors;
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+fn egogrid(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_egogrid")).args(args).env("EGOGRID_ROOT", root()).output().unwrap()
+}
+
+fn stdout_json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {:?}\n{}", String::from_utf8_lossy(&output.stdout), stderr(output)))
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn golden_bundle() -> String {
+    root().join("tests/fixtures/spatialvla_golden_bundle/bundle").to_str().unwrap().to_owned()
+}
+
+/// Writes `values` as a version 1.0 .npy file.
+fn write_npy(path: &Path, shape: &[usize], values: &[f32]) {
+    let shape: Vec<String> = shape.iter().map(usize::to_string).collect();
+    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({},), }}", shape.join(", "));
+    while (10 + header.len() + 1) % 64 != 0 {
+        header.push(' ');
+    }
+    header.push('\n');
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend(u16::try_from(header.len()).unwrap().to_le_bytes());
+    bytes.extend(header.bytes());
+    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    fs::write(path, bytes).unwrap();
+}
+
+/// A golden case: its description, and its depth as a .npy file in `scratch`.
+fn golden_case(case: usize, scratch: &Path) -> (Value, String, String) {
+    let cases = root().join("tests/fixtures/spatialvla_golden/cases");
+    let described: Value = serde_json::from_slice(&fs::read(cases.join(format!("case{case}.json"))).unwrap()).unwrap();
+    let bytes = fs::read(cases.join(format!("case{case}.safetensors"))).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let depth = tensors.tensor("depth_224").unwrap();
+    let values: Vec<f32> = depth.data().as_chunks::<4>().0.iter().map(|raw| f32::from_le_bytes(*raw)).collect();
+    let npy = scratch.join(format!("depth{case}.npy"));
+    write_npy(&npy, depth.shape(), &values);
+    let image = cases.join(format!("case{case}.png")).to_str().unwrap().to_owned();
+    (described, image, npy.to_str().unwrap().to_owned())
+}
+
+fn infer(case: usize, extra: &[&str]) -> (Value, Output) {
+    let scratch = tempfile::tempdir().unwrap();
+    let (described, image, depth) = golden_case(case, scratch.path());
+    let bundle = golden_bundle();
+    let (prompt, key) = (described["prompt"].as_str().unwrap(), described["unnorm_key"].as_str().unwrap());
+    let mut args = vec!["infer", &bundle, "--image", &image, "--instruction", prompt, "--depth", &depth];
+    args.extend(["--depth-kind", "dense", "--stats", key, "--json"]);
+    args.extend(extra);
+    let output = egogrid(&args);
+    (described, output)
+}
+
+#[test]
+fn infer_prints_the_official_tokens_and_actions() {
+    for case in 1..=4 {
+        let (described, output) = infer(case, &[]);
+        assert!(output.status.success(), "case {case}: {}", stderr(&output));
+        let answer = stdout_json(&output);
+        let ids: Vec<u64> = answer["token_ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap()).collect();
+        let expected: Vec<u64> =
+            described["generated_ids"].as_array().unwrap().iter().take(12).map(|id| id.as_u64().unwrap()).collect();
+        assert_eq!(ids, expected, "case {case}");
+        for (step, expected) in described["actions"].as_array().unwrap().iter().enumerate() {
+            for (dim, expected) in expected.as_array().unwrap().iter().enumerate() {
+                let found = answer["actions"][step][dim].as_f64().unwrap();
+                assert!(
+                    (found - expected.as_f64().unwrap()).abs() < 1e-6,
+                    "case {case} step {step} dimension {dim}: {found} {expected}"
+                );
+            }
+        }
+        assert_eq!(answer["depth_source"], "dense");
+        assert_eq!(answer["confidence"].as_array().unwrap().len(), 12);
+    }
+}
+
+#[test]
+fn a_generation_that_ends_early_is_exit_code_3_with_its_ids() {
+    let (described, output) = infer(0, &[]);
+    assert_eq!(output.status.code(), Some(3));
+    let answer = stdout_json(&output);
+    assert_eq!(answer["error"]["kind"], "early_end");
+    assert_eq!(answer["error"]["token_ids"], described["generated_ids"]);
+}
+
+#[test]
+fn an_unknown_statistics_key_lists_the_known_ones() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (_, image, _) = golden_case(1, scratch.path());
+    let output =
+        egogrid(&["infer", &golden_bundle(), "--image", &image, "--instruction", "go", "--stats", "nowhere/1.0.0"]);
+    assert_eq!(output.status.code(), Some(2));
+    let text = stderr(&output);
+    assert!(text.contains("nowhere/1.0.0") && text.contains("bridge_orig/1.0.0"), "{text}");
+}
+
+#[test]
+fn a_sensor_depth_with_negative_values_is_refused_with_the_remedy() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (_, image, depth) = golden_case(1, scratch.path());
+    let bundle = golden_bundle();
+    let output = egogrid(&[
+        "infer",
+        &bundle,
+        "--image",
+        &image,
+        "--depth",
+        &depth,
+        "--instruction",
+        "go",
+        "--stats",
+        "bridge_orig/1.0.0",
+    ]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--depth-kind dense"), "{}", stderr(&output));
+}
+
+#[test]
+fn check_replays_the_golden_tensors() {
+    let output = egogrid(&["check", &golden_bundle(), "--json"]);
+    let report = stdout_json(&output);
+    assert!(output.status.success(), "{report}");
+    assert_eq!(report["ok"], true);
+    let stages: Vec<&str> =
+        report["rows"].as_array().unwrap().iter().map(|row| row["stage"].as_str().unwrap()).collect();
+    for stage in ["pixel_values", "points_xyz", "freq_encoding", "image_features", "token_ids", "actions"] {
+        assert!(stages.contains(&stage), "{stage} is not checked: {stages:?}");
+    }
+}
+
+#[test]
+fn a_bundle_that_is_not_there_is_exit_code_4() {
+    let output = egogrid(&["check", "no/such/bundle"]);
+    assert_eq!(output.status.code(), Some(4));
+    assert!(stderr(&output).contains("egogrid_export"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_library_that_is_not_there_is_exit_code_4() {
+    let output = egogrid(&["check", &golden_bundle(), "--ort-lib", "no/such/libonnxruntime.so"]);
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+}
+
+#[test]
+fn wrong_use_is_exit_code_2() {
+    for args in [
+        &["demo", "--episodes", "0"][..],
+        &["no-such-command"],
+        &["check"],
+        &["check", &golden_bundle(), "--provider", "abacus"],
+    ] {
+        assert_eq!(egogrid(args).status.code(), Some(2), "{args:?}");
+    }
+}
+
+#[test]
+fn a_provider_that_cannot_start_is_an_error_and_not_the_processor() {
+    if Path::new("/dev/nvidia0").exists() {
+        return; // this machine could start it: the promise is about machines that cannot
+    }
+    let output = egogrid(&["check", &golden_bundle(), "--provider", "cuda:0"]);
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+}
+
+#[test]
+fn grid_show_prints_the_edges_and_grid_fit_writes_a_grid() {
+    let shown = stdout_json(&egogrid(&["grid", "show", &golden_bundle(), "--json"]));
+    assert_eq!(shown["grids"]["translation"]["cells"], 4096);
+    assert_eq!(shown["grids"]["rotation"]["edges"]["yaw"].as_array().unwrap().len(), 17);
+
+    let scratch = tempfile::tempdir().unwrap();
+    let (data, grid) = (scratch.path().join("actions.npy"), scratch.path().join("grid.json"));
+    let values: Vec<f32> =
+        (0..700).map(|i| ((i * 37 % 101) as f32 / 50.5 - 1.0) * if i % 7 == 6 { 0.0 } else { 0.9 }).collect();
+    write_npy(&data, &[100, 7], &values);
+    let fitted = egogrid(&[
+        "grid",
+        "fit",
+        data.to_str().unwrap(),
+        "--translation",
+        "4,6,3",
+        "--rotation",
+        "2,2,2",
+        "--out",
+        grid.to_str().unwrap(),
+        "--json",
+    ]);
+    assert!(fitted.status.success(), "{}", stderr(&fitted));
+    let written: Value = serde_json::from_slice(&fs::read(&grid).unwrap()).unwrap();
+    assert_eq!(written["translation"]["phi_rad"].as_array().unwrap().len(), 7);
+    assert_eq!(stdout_json(&fitted)["actions"], 100);
+}
+
+#[test]
+fn doctor_names_a_remedy_for_everything_that_is_not_fine() {
+    let output = egogrid(&["doctor", "--json"]);
+    let findings = stdout_json(&output);
+    for finding in findings.as_array().unwrap() {
+        assert!(finding["state"] == "ok" || finding["remedy"].is_string(), "{finding}");
+    }
+}
