@@ -69,7 +69,11 @@ fn infer(policy: &mut dyn Policy, observation: &Observation) -> Result<StageTime
     policy.infer(observation).map(|chunk| chunk.times)
 }
 
-fn worst_differences(environment: &Environment, bundle: &Bundle, options: &GraphOptions) -> Result<Vec<String>, Box<dyn Error>> {
+fn worst_differences(
+    environment: &Environment,
+    bundle: &Bundle,
+    options: &GraphOptions,
+) -> Result<Vec<String>, Box<dyn Error>> {
     let mut worst = BTreeMap::<String, f64>::new();
     for row in check(environment, bundle, options)?.rows {
         let stage = if row.stage.ends_with("_logits") { "logits".to_owned() } else { row.stage };
@@ -81,7 +85,9 @@ fn worst_differences(environment: &Environment, bundle: &Bundle, options: &Graph
 
 fn print_times(stages: &[StageTimes], totals: Vec<f64>, used_ms: f64) {
     for stage in Stage::ALL {
-        let of_stage = |times: &StageTimes| times.iter().find(|(name, _)| *name == stage).map(|(_, spent)| spent.as_secs_f64() * 1e3);
+        let of_stage = |times: &StageTimes| {
+            times.iter().find(|(name, _)| *name == stage).map(|(_, spent)| spent.as_secs_f64() * 1e3)
+        };
         let spent: Vec<f64> = stages.iter().filter_map(of_stage).collect();
         if !spent.is_empty() {
             print_row(stage.name(), spent);

@@ -37,7 +37,8 @@ impl fmt::Display for Family {
 impl FromStr for Family {
     type Err = BundleError;
     fn from_str(name: &str) -> Result<Self, BundleError> {
-        let unknown = || BundleError::UnknownFamily { found: name.to_owned(), known: Self::ALL.map(Self::name).to_vec() };
+        let unknown =
+            || BundleError::UnknownFamily { found: name.to_owned(), known: Self::ALL.map(Self::name).to_vec() };
         Self::ALL.into_iter().find(|family| family.name() == name).ok_or_else(unknown)
     }
 }

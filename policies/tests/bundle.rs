@@ -150,8 +150,16 @@ fn every_wrong_value_of_the_manifest_is_refused_by_name() {
         ("shape = [1, 3, 4, 4]", "shape = [1, 3, 4, 5]", "pixel_values"),
         ("dtype = \"i64\", shape = [1, \"text_tokens\"]", "dtype = \"i32\", shape = [1, \"text_tokens\"]", "text_ids"),
         ("{ name = \"seqlens_k\", dtype = \"i32\", shape = [1] }, ", "", "seqlens_k"),
-        ("{ name = \"total_len\"", "{ name = \"extra\", dtype = \"f32\", shape = [] }, { name = \"total_len\"", "extra"),
-        ("shape = [1, 1, 8, 2] }]\n\n[[graphs]]\nname = \"decode\"", "shape = [1, 1, 8, 3] }]\n\n[[graphs]]\nname = \"decode\"", "present.0.value"),
+        (
+            "{ name = \"total_len\"",
+            "{ name = \"extra\", dtype = \"f32\", shape = [] }, { name = \"total_len\"",
+            "extra",
+        ),
+        (
+            "shape = [1, 1, 8, 2] }]\n\n[[graphs]]\nname = \"decode\"",
+            "shape = [1, 1, 8, 3] }]\n\n[[graphs]]\nname = \"decode\"",
+            "present.0.value",
+        ),
     ];
     for (from, to, names) in defects {
         let error = open(&TinyBundle::new().replace(from, to)).expect_err(to).to_string();
@@ -162,12 +170,17 @@ fn every_wrong_value_of_the_manifest_is_refused_by_name() {
 #[test]
 fn every_wrong_number_of_the_tables_is_refused_by_name() {
     let grid = |from: &str, to: &str| {
-        let text = String::from_utf8(TinyBundle::new().files.iter().find(|(name, _)| *name == "grid.json").unwrap().1.clone()).unwrap();
+        let text =
+            String::from_utf8(TinyBundle::new().files.iter().find(|(name, _)| *name == "grid.json").unwrap().1.clone())
+                .unwrap();
         assert!(text.contains(from));
         ("grid.json", text.replacen(from, to, 1))
     };
     let statistics = |from: &str, to: &str| {
-        let text = String::from_utf8(TinyBundle::new().files.iter().find(|(name, _)| *name == "statistics.json").unwrap().1.clone()).unwrap();
+        let text = String::from_utf8(
+            TinyBundle::new().files.iter().find(|(name, _)| *name == "statistics.json").unwrap().1.clone(),
+        )
+        .unwrap();
         assert!(text.contains(from));
         ("statistics.json", text.replacen(from, to, 1))
     };
@@ -177,13 +190,25 @@ fn every_wrong_number_of_the_tables_is_refused_by_name() {
         (grid("[0, 1.5, 3.2]", "[0, 3.5, 3.2]"), "theta_rad"),
         (grid("[0, 0.5, 1.8]", "[0, 1.8]"), "translation"),
         (grid("\"roll\"", "\"rol\""), "rol"),
-        (grid("\"yaw\": [-1, 0, 1]}", "\"yaw\": [-1, 0, 1]}, \"cell_points\": {\"translation\": [[0, 0, 0]]}"), "translation"),
+        (
+            grid("\"yaw\": [-1, 0, 1]}", "\"yaw\": [-1, 0, 1]}, \"cell_points\": {\"translation\": [[0, 0, 0]]}"),
+            "translation",
+        ),
         (grid("\"yaw\": [-1, 0, 1]}", "\"yaw\": [-1, 0, 1]}, \"cell_point\": {}"), "cell_point"),
         (statistics("\"q99\": [1", "\"q99\": [-2"), "q99"),
         (statistics("\"q01\": [-1,", "\"q01\": ["), "q01"),
         (statistics("\"mask\"", "\"masks\""), "mask"),
-        (("intrinsics.json", r#"{"a": {"intrinsic": [[0, 0, 2], [0, 4, 2], [0, 0, 1]], "width": 4, "height": 4}}"#.to_owned()), "pinhole"),
-        (("intrinsics.json", r#"{"a": {"intrinsic": [[4, 0, 2], [0, 4, 2], [0, 0, 1]], "width": 4}}"#.to_owned()), "height"),
+        (
+            (
+                "intrinsics.json",
+                r#"{"a": {"intrinsic": [[0, 0, 2], [0, 4, 2], [0, 0, 1]], "width": 4, "height": 4}}"#.to_owned(),
+            ),
+            "pinhole",
+        ),
+        (
+            ("intrinsics.json", r#"{"a": {"intrinsic": [[4, 0, 2], [0, 4, 2], [0, 0, 1]], "width": 4}}"#.to_owned()),
+            "height",
+        ),
     ];
     for ((file, contents), names) in defects {
         let error = open(&TinyBundle::new().replace_file(file, &contents)).expect_err(&contents).to_string();
@@ -197,7 +222,11 @@ fn unknown_keys_are_answered_with_the_known_ones() {
     let error = bundle.statistics().get("b/1").unwrap_err().to_string();
     assert!(error.contains("b/1") && error.contains("a/1"), "{error}");
     let own = r#"{"b": {"intrinsic": [[4, 0, 2], [0, 4, 2], [0, 0, 1]], "width": 4, "height": 4}}"#;
-    let error = open(&TinyBundle::new().replace_file("intrinsics.json", own)).unwrap().intrinsics("a/1").unwrap_err().to_string();
+    let error = open(&TinyBundle::new().replace_file("intrinsics.json", own))
+        .unwrap()
+        .intrinsics("a/1")
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("a/1") && error.contains("\"b\""), "{error}");
 }
 

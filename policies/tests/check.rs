@@ -20,11 +20,15 @@ fn checked(dir: &Path) -> Result<CheckReport, CheckError> {
 fn with_golden_number(dir: &Path, tensor: &str, change: fn(f32) -> f32) {
     rewrite(&golden_bundle(), dir, "golden.safetensors", |bytes| {
         let file = SafeTensors::deserialize(bytes).unwrap();
-        let mut data: HashMap<String, Vec<u8>> = file.iter().map(|(name, view)| (name.to_owned(), view.data().to_vec())).collect();
+        let mut data: HashMap<String, Vec<u8>> =
+            file.iter().map(|(name, view)| (name.to_owned(), view.data().to_vec())).collect();
         let first: &mut [u8; 4] = data.get_mut(tensor).unwrap().first_chunk_mut().unwrap();
         *first = change(f32::from_le_bytes(*first)).to_le_bytes();
-        let view = |name: &str, view: &TensorView<'_>| TensorView::new(view.dtype(), view.shape().to_vec(), &data[name]).unwrap();
-        let views: Vec<(String, TensorView<'_>)> = file.iter().map(|(name, old)| (name.to_owned(), view(name, &old))).collect();
+        let view = |name: &str, view: &TensorView<'_>| {
+            TensorView::new(view.dtype(), view.shape().to_vec(), &data[name]).unwrap()
+        };
+        let views: Vec<(String, TensorView<'_>)> =
+            file.iter().map(|(name, old)| (name.to_owned(), view(name, &old))).collect();
         safetensors::serialize(views, None).unwrap()
     });
 }
@@ -33,8 +37,21 @@ fn with_golden_number(dir: &Path, tensor: &str, change: fn(f32) -> f32) {
 fn every_stage_of_a_good_bundle_is_within_tolerance() {
     let report = checked(&golden_bundle()).unwrap();
     assert!(report.ok(), "{:?}", report.first_difference());
-    let stages: Vec<&str> = report.rows.iter().filter(|row| row.case == "case0").map(|row| row.stage.as_str()).collect();
-    assert_eq!(stages[..8], ["text_ids", "pixel_values", "patch_depth_m", "points_xyz", "freq_encoding", "siglip_last_hidden", "pos_embed_3d", "image_features"]);
+    let stages: Vec<&str> =
+        report.rows.iter().filter(|row| row.case == "case0").map(|row| row.stage.as_str()).collect();
+    assert_eq!(
+        stages[..8],
+        [
+            "text_ids",
+            "pixel_values",
+            "patch_depth_m",
+            "points_xyz",
+            "freq_encoding",
+            "siglip_last_hidden",
+            "pos_embed_3d",
+            "image_features"
+        ]
+    );
     assert_eq!(stages[8..20], (0..12).map(|step| format!("step{step}_logits")).collect::<Vec<_>>());
     assert_eq!(stages[20..], ["token_ids", "normalized", "actions"]);
     assert!(report.rows.iter().any(|row| row.case == "case1"));
@@ -83,7 +100,10 @@ fn a_graph_that_is_not_the_one_of_the_manifest_is_refused() {
     let prefill = std::fs::read(golden_bundle().join("prefill.onnx")).unwrap();
     rewrite(&golden_bundle(), dir.path(), "vision.onnx", |_| prefill.clone());
     let error = checked(dir.path()).unwrap_err();
-    assert!(matches!(&error, CheckError::Load(LoadError::Bundle(BundleError::Graph { graph, .. })) if graph == "vision"), "{error}");
+    assert!(
+        matches!(&error, CheckError::Load(LoadError::Bundle(BundleError::Graph { graph, .. })) if graph == "vision"),
+        "{error}"
+    );
     let dir = tempfile::tempdir().unwrap();
     rewrite(&golden_bundle(), dir.path(), "decode.onnx", |bytes| bytes[..bytes.len() / 2].to_vec());
     let error = checked(dir.path()).unwrap_err();
@@ -94,7 +114,11 @@ fn a_graph_that_is_not_the_one_of_the_manifest_is_refused() {
 fn a_tokenizer_of_another_checkpoint_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     rewrite(&golden_bundle(), dir.path(), "tokenizer.json", |bytes| {
-        String::from_utf8(bytes.to_vec()).unwrap().replace("<ACTION00000>", "<OTHER>").replace("\"<bos>\"", "\"<beg>\"").into_bytes()
+        String::from_utf8(bytes.to_vec())
+            .unwrap()
+            .replace("<ACTION00000>", "<OTHER>")
+            .replace("\"<bos>\"", "\"<beg>\"")
+            .into_bytes()
     });
     let error = checked(dir.path()).unwrap_err();
     assert!(matches!(&error, CheckError::Load(LoadError::Bundle(BundleError::Vocabulary { .. }))), "{error}");
@@ -103,9 +127,18 @@ fn a_tokenizer_of_another_checkpoint_is_refused() {
 #[test]
 fn statistics_must_be_asked_for_by_a_key_that_is_there() {
     let bundle = Bundle::open(&golden_bundle()).unwrap();
-    let load = |key: &str| registry::load(&environment(), &bundle, &LoadOptions { stats_key: key.to_owned(), graph: GraphOptions::default() });
+    let load = |key: &str| {
+        registry::load(
+            &environment(),
+            &bundle,
+            &LoadOptions { stats_key: key.to_owned(), graph: GraphOptions::default() },
+        )
+    };
     let policy = load("bridge_orig/1.0.0").unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!((policy.spec().id.as_str(), policy.spec().chunk_len, policy.spec().image_px), ("spatialvla/ckpt", 4, [224, 224]));
+    assert_eq!(
+        (policy.spec().id.as_str(), policy.spec().chunk_len, policy.spec().image_px),
+        ("spatialvla/ckpt", 4, [224, 224])
+    );
     let Err(error) = load("bridge") else { panic!("an unknown key was taken") };
     assert!(error.to_string().contains("bridge_orig/1.0.0") && !error.is_missing(), "{error}");
 }

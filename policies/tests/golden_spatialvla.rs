@@ -113,7 +113,9 @@ fn every_stage_of_every_case_is_the_official_one() {
         policy.use_statistics(&bundle, &case.stats_key).unwrap();
         let (result, seen) = watched(&mut policy, &case);
         let expected = |name: &str| f32s(&case.tensors, name);
-        let close = |stage: &str, name: &str, tolerance: f32| assert_close(&format!("case {number} {stage}"), &seen[stage], &expected(name), tolerance);
+        let close = |stage: &str, name: &str, tolerance: f32| {
+            assert_close(&format!("case {number} {stage}"), &seen[stage], &expected(name), tolerance)
+        };
 
         let pixels = bytes(&case.tensors, "resized_u8");
         let (area, found) = (224 * 224, &seen["pixel_values"]);
@@ -130,7 +132,9 @@ fn every_stage_of_every_case_is_the_official_one() {
         close("pos_embed_3d", "pos_embed_3d", 1e-3);
         close("image_features", "image_features", 1e-3);
         let file = SafeTensors::deserialize(&case.tensors).unwrap();
-        let steps = (0..12).filter(|step| file.tensor(&format!("step{step}_logits")).is_ok() && seen.contains_key(&format!("step{step}_logits")));
+        let steps = (0..12).filter(|step| {
+            file.tensor(&format!("step{step}_logits")).is_ok() && seen.contains_key(&format!("step{step}_logits"))
+        });
         let mut compared = 0;
         for step in steps {
             let name = format!("step{step}_logits");
@@ -158,12 +162,14 @@ fn full_cases_give_the_official_twelve_ids_and_actions() {
         ] {
             let expected = f64s(&case.tensors, name);
             assert_eq!(found.len(), expected.len());
-            let largest = found.iter().zip(&expected).map(|(found, expected)| (found - expected).abs()).fold(0.0, f64::max);
+            let largest =
+                found.iter().zip(&expected).map(|(found, expected)| (found - expected).abs()).fold(0.0, f64::max);
             assert!(largest <= 1e-6, "case {number} {name}: {largest}");
         }
         assert_eq!(chunk.sequence, number as u64);
         assert_eq!((chunk.confidence.len(), chunk.runner_up.len(), chunk.points_xyz_m.len()), (12, 12, 1024));
-        for (position, (probability, (runner_up, second))) in chunk.confidence.iter().zip(&chunk.runner_up).enumerate() {
+        for (position, (probability, (runner_up, second))) in chunk.confidence.iter().zip(&chunk.runner_up).enumerate()
+        {
             assert!(*probability >= *second && *probability + *second <= 1.0001, "case {number} token {position}");
             assert_ne!(chunk.token_ids[position], *runner_up);
         }
@@ -241,11 +247,24 @@ fn instructions_that_are_none_are_refused_and_the_next_one_works() {
     let mut policy = load(&bundle, &case.stats_key);
     let long = "pick ".repeat(200);
     let huge = "x".repeat(1 << 20);
-    let refused = ["", " \n\t", "<image>", &long, &huge, "go <image> there", "<image><image>go", "stop <eos>", "<bos>", "do <ACTION00000>"];
+    let refused = [
+        "",
+        " \n\t",
+        "<image>",
+        &long,
+        &huge,
+        "go <image> there",
+        "<image><image>go",
+        "stop <eos>",
+        "<bos>",
+        "do <ACTION00000>",
+    ];
     for instruction in refused {
         let observation = Observation { instruction: instruction.to_owned(), ..case.observation.clone() };
         let error = policy.infer(&observation).unwrap_err();
-        let PolicyError::Observation { stage: Stage::Preprocess, source } = &error else { panic!("{instruction:.40}: {error}") };
+        let PolicyError::Observation { stage: Stage::Preprocess, source } = &error else {
+            panic!("{instruction:.40}: {error}")
+        };
         assert!(!source.to_string().is_empty());
     }
     assert_eq!(policy.infer(&case.observation).unwrap().token_ids, case.token_ids()[..12]);

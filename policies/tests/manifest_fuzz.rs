@@ -12,14 +12,21 @@ fn within_bounds(bytes: &[u8]) {
     let Ok((_, manifest)) = parse_manifest(bytes) else { return };
     let (tokens, chunk) = (&manifest.tokens, &manifest.chunk);
     assert!((1..=limits::FILES_MAX).contains(&manifest.files.len()));
-    assert!((1..=limits::CHUNK_LENGTH_MAX).contains(&chunk.length) && (1..=chunk.length).contains(&chunk.steps_executed));
-    let cells = u64::from(tokens.translation_cells) + u64::from(tokens.rotation_cells) + u64::from(tokens.gripper_cells);
+    assert!(
+        (1..=limits::CHUNK_LENGTH_MAX).contains(&chunk.length) && (1..=chunk.length).contains(&chunk.steps_executed)
+    );
+    let cells =
+        u64::from(tokens.translation_cells) + u64::from(tokens.rotation_cells) + u64::from(tokens.gripper_cells);
     assert!(u64::from(tokens.action_begin_id) + cells <= u64::from(tokens.vocabulary_size));
     assert!(tokens.vocabulary_size <= limits::VOCABULARY_MAX);
     assert!(manifest.ego3d.scale_m > 0.0 && manifest.ego3d.scale_m.is_finite());
     assert!(manifest.prompt.text_tokens_max <= limits::TEXT_TOKENS_MAX);
     for file in &manifest.files {
-        assert!(!file.path.contains(['/', '\\']) && !file.path.starts_with('.'), "{:?} leaves the directory", file.path);
+        assert!(
+            !file.path.contains(['/', '\\']) && !file.path.starts_with('.'),
+            "{:?} leaves the directory",
+            file.path
+        );
     }
 }
 
@@ -30,8 +37,30 @@ fn manifest() -> Vec<u8> {
 /// Numbers, words and brackets that parsers stumble over.
 fn token() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
-        "0", "-1", "1e999", "nan", "inf", "18446744073709551616", "-9223372036854775809", "4294967295", "65536", "\"\"", "\"../x\"",
-        "\"\u{202e}\"", "[]", "[[]]", "{}", "[1, \"a\"]", "true", "1979-05-27", "\n", "#", "=", "[[files]]", "]", "\u{0}",
+        "0",
+        "-1",
+        "1e999",
+        "nan",
+        "inf",
+        "18446744073709551616",
+        "-9223372036854775809",
+        "4294967295",
+        "65536",
+        "\"\"",
+        "\"../x\"",
+        "\"\u{202e}\"",
+        "[]",
+        "[[]]",
+        "{}",
+        "[1, \"a\"]",
+        "true",
+        "1979-05-27",
+        "\n",
+        "#",
+        "=",
+        "[[files]]",
+        "]",
+        "\u{0}",
     ])
 }
 

@@ -34,8 +34,10 @@ pub enum BundleError {
         bytes_max: u64,
     },
     /// The manifest does not match its own digest.
-    #[error("bundle.toml does not match the sha256 in its first line ({found}); it was altered or cut off: {AGAIN}. \
-             Settings belong into the deployment file, not here")]
+    #[error(
+        "bundle.toml does not match the sha256 in its first line ({found}); it was altered or cut off: {AGAIN}. \
+             Settings belong into the deployment file, not here"
+    )]
     ManifestDigest {
         /// What was found.
         found: String,
@@ -47,7 +49,9 @@ pub enum BundleError {
         detail: String,
     },
     /// Written by another release.
-    #[error("bundle.toml has schema_version {found}, this release reads {expected}; export the checkpoint again with the exporter of this release")]
+    #[error(
+        "bundle.toml has schema_version {found}, this release reads {expected}; export the checkpoint again with the exporter of this release"
+    )]
     Schema {
         /// Found.
         found: i64,
@@ -63,7 +67,9 @@ pub enum BundleError {
         known: Vec<&'static str>,
     },
     /// A value outside its bounds.
-    #[error("bundle.toml {field} is {found}, expected {expected}; export the checkpoint again with the exporter of this release")]
+    #[error(
+        "bundle.toml {field} is {found}, expected {expected}; export the checkpoint again with the exporter of this release"
+    )]
     Field {
         /// `table.key`.
         field: String,
@@ -105,7 +111,9 @@ pub enum BundleError {
         expected: String,
     },
     /// A graph table that does not fit the family.
-    #[error("graph {graph} has {found}, expected {expected}; export the checkpoint again with the exporter of this release")]
+    #[error(
+        "graph {graph} has {found}, expected {expected}; export the checkpoint again with the exporter of this release"
+    )]
     Graph {
         /// Which graph.
         graph: String,

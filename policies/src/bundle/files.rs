@@ -43,7 +43,11 @@ pub(super) fn check_listing(dir: &Path, manifest: &Manifest) -> Result<(), Bundl
 }
 
 /// Every file against its digest, small ones first.
-pub(super) fn verify_all(dir: &Path, manifest: &Manifest, progress: &mut dyn FnMut(Progress)) -> Result<(), BundleError> {
+pub(super) fn verify_all(
+    dir: &Path,
+    manifest: &Manifest,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(), BundleError> {
     let mut entries: Vec<&FileEntry> = manifest.files.iter().collect();
     entries.sort_by_key(|entry| entry.bytes);
     let bytes_total = entries.iter().map(|entry| entry.bytes).sum();
@@ -70,7 +74,12 @@ pub(super) fn verify_all(dir: &Path, manifest: &Manifest, progress: &mut dyn FnM
 }
 
 /// The contents of a listed file, of exactly the listed size and digest.
-pub(super) fn read_verified(dir: &Path, manifest: &Manifest, file: &str, bytes_max: u64) -> Result<Vec<u8>, BundleError> {
+pub(super) fn read_verified(
+    dir: &Path,
+    manifest: &Manifest,
+    file: &str,
+    bytes_max: u64,
+) -> Result<Vec<u8>, BundleError> {
     let entry = manifest.file(file).ok_or_else(|| BundleError::MissingFile { file: file.to_owned() })?;
     let bytes = read_limited(&dir.join(file), bytes_max)?;
     require_digest(entry, Sha256::new_with_prefix(&bytes))?;

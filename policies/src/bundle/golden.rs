@@ -214,7 +214,8 @@ impl Reader {
 
 /// `[width, height]` of a shape that starts `[height, width]`.
 fn sides(name: &str, shape: &[usize]) -> Result<[u32; 2], BundleError> {
-    let side = |axis: usize| u32::try_from(shape[axis]).map_err(|_| wrong(name, format!("{shape:?}"), "a picture's size"));
+    let side =
+        |axis: usize| u32::try_from(shape[axis]).map_err(|_| wrong(name, format!("{shape:?}"), "a picture's size"));
     Ok([side(1)?, side(0)?])
 }
 
@@ -223,7 +224,8 @@ fn pose(name: &str, m: &[f64]) -> Result<Isometry3<f64>, BundleError> {
     let rigid = || wrong(name, format!("{m:?}"), "a rigid 4x4 transform");
     let m: &[f64; 16] = m.try_into().map_err(|_| rigid())?;
     let rotation = Matrix3::new(m[0], m[1], m[2], m[4], m[5], m[6], m[8], m[9], m[10]);
-    let orthonormal = (rotation * rotation.transpose() - Matrix3::identity()).amax() <= 1e-6 && rotation.determinant() > 0.0;
+    let orthonormal =
+        (rotation * rotation.transpose() - Matrix3::identity()).amax() <= 1e-6 && rotation.determinant() > 0.0;
     if !orthonormal || m[12..] != [0.0, 0.0, 0.0, 1.0] {
         return Err(rigid());
     }

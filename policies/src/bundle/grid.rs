@@ -54,6 +54,8 @@ pub(super) fn parse(bytes: &[u8], manifest: &Manifest) -> Result<ActionTokenizer
 
 fn grid(grid: &'static str, axes: [(&'static str, Vec<f64>); 3]) -> Result<ActionGrid, BundleError> {
     let [first, middle, last] = axes;
-    let edges = |(axis, edges): (&'static str, Vec<f64>)| BinEdges::new(edges).map_err(|source| BundleError::Edges { axis, source });
+    let edges = |(axis, edges): (&'static str, Vec<f64>)| {
+        BinEdges::new(edges).map_err(|source| BundleError::Edges { axis, source })
+    };
     ActionGrid::new([edges(first)?, edges(middle)?, edges(last)?]).map_err(|source| BundleError::Grid { grid, source })
 }

@@ -31,7 +31,8 @@ pub(super) struct IntrinsicsTable {
 
 impl IntrinsicsTable {
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, BundleError> {
-        let file: BTreeMap<String, Entry> = serde_json::from_slice(bytes).map_err(|error| json_error(INTRINSICS_FILE, &error))?;
+        let file: BTreeMap<String, Entry> =
+            serde_json::from_slice(bytes).map_err(|error| json_error(INTRINSICS_FILE, &error))?;
         let mut entries = BTreeMap::new();
         for (key, entry) in file {
             let [a, b, c] = entry.intrinsic;
@@ -45,10 +46,14 @@ impl IntrinsicsTable {
     }
 
     pub(super) fn get(&self, stats_key: &str) -> Result<StoredIntrinsics, BundleError> {
-        let found = [stats_key, DEFAULT_KEY].into_iter().find_map(|key| self.entries.get(key).map(|entry| (key, *entry)));
+        let found =
+            [stats_key, DEFAULT_KEY].into_iter().find_map(|key| self.entries.get(key).map(|entry| (key, *entry)));
         match found {
             Some((key, intrinsics)) => Ok(StoredIntrinsics { key: key.to_owned(), intrinsics }),
-            None => Err(BundleError::NoIntrinsics { wanted: stats_key.to_owned(), known: self.entries.keys().cloned().collect() }),
+            None => Err(BundleError::NoIntrinsics {
+                wanted: stats_key.to_owned(),
+                known: self.entries.keys().cloned().collect(),
+            }),
         }
     }
 }

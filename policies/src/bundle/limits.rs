@@ -5,6 +5,8 @@
 use super::error::BundleError;
 use super::manifest::{DepthSource, Manifest};
 use egogrid_runtime::camera::SIDE_PX_MAX;
+use egogrid_runtime::perception::depth::CELLS_MAX;
+use egogrid_runtime::perception::ego3d::FREQUENCIES_MAX;
 use std::collections::BTreeSet;
 
 /// Largest `bundle.toml`.
@@ -22,7 +24,6 @@ pub const CONTROL_HZ_MAX: f32 = 1000.0;
 
 const PATCHES_PER_SIDE_MAX: u32 = 256;
 const SAMPLES_PER_SIDE_MAX: u32 = 16;
-const FREQUENCIES_MAX: u32 = 16;
 const LAYERS_MAX: u32 = 256;
 const HEADS_MAX: u32 = 256;
 const HEAD_DIM_MAX: u32 = 1024;
@@ -46,7 +47,11 @@ fn within(field: &str, found: u32, min: u32, max: u32) -> Result<(), BundleError
 
 fn check_files(manifest: &Manifest) -> Result<(), BundleError> {
     if !(1..=FILES_MAX).contains(&manifest.files.len()) {
-        return Err(BundleError::field("[[files]]", format!("{} entries", manifest.files.len()), format!("1 to {FILES_MAX}")));
+        return Err(BundleError::field(
+            "[[files]]",
+            format!("{} entries", manifest.files.len()),
+            format!("1 to {FILES_MAX}"),
+        ));
     }
     let mut seen = BTreeSet::new();
     for file in &manifest.files {
@@ -57,16 +62,28 @@ fn check_files(manifest: &Manifest) -> Result<(), BundleError> {
             return Err(BundleError::field("files.bytes", file.bytes, format!("at most {FILE_BYTES_MAX}")));
         }
         if !is_sha256(&file.sha256) {
-            return Err(BundleError::field("files.sha256", format!("{:?}", file.sha256), "64 lower-case hexadecimal digits"));
+            return Err(BundleError::field(
+                "files.sha256",
+                format!("{:?}", file.sha256),
+                "64 lower-case hexadecimal digits",
+            ));
         }
     }
     for graph in &manifest.graphs {
         if !seen.contains(&graph.file) {
-            return Err(BundleError::field("graphs.file", format!("{:?}", graph.file), "a file that is listed in [[files]]"));
+            return Err(BundleError::field(
+                "graphs.file",
+                format!("{:?}", graph.file),
+                "a file that is listed in [[files]]",
+            ));
         }
     }
     match super::REQUIRED_FILES.iter().find(|file| !seen.contains(&(**file).to_owned())) {
-        Some(file) => Err(BundleError::field("[[files]]", format!("no entry for {file}"), "an entry for every file of the format")),
+        Some(file) => Err(BundleError::field(
+            "[[files]]",
+            format!("no entry for {file}"),
+            "an entry for every file of the format",
+        )),
         None => Ok(()),
     }
 }
@@ -90,7 +107,11 @@ fn check_image(manifest: &Manifest) -> Result<(), BundleError> {
     }
     let sources = &manifest.depth.sources;
     if sources.as_slice() != [DepthSource::Sensor] {
-        return Err(BundleError::field("depth.sources", format!("{sources:?}"), "[\"sensor\"]: this release has no depth estimator"));
+        return Err(BundleError::field(
+            "depth.sources",
+            format!("{sources:?}"),
+            "[\"sensor\"]: this release has no depth estimator",
+        ));
     }
     Ok(())
 }
@@ -101,11 +122,20 @@ fn check_ego3d(manifest: &Manifest) -> Result<(), BundleError> {
     within("ego3d.patch_cols", ego3d.patch_cols, 1, PATCHES_PER_SIDE_MAX)?;
     within("ego3d.samples_per_patch_side", ego3d.samples_per_patch_side, 1, SAMPLES_PER_SIDE_MAX)?;
     within("ego3d.frequency_count", ego3d.frequency_count, 1, FREQUENCIES_MAX)?;
-    let divides = |side_px: u32, patches: u32| side_px % (patches * ego3d.samples_per_patch_side) == 0;
+    let divides = |side_px: u32, patches: u32| side_px.is_multiple_of(patches * ego3d.samples_per_patch_side);
     if !(divides(image.width_px, ego3d.patch_cols) && divides(image.height_px, ego3d.patch_rows)) {
-        let found = format!("{}x{} patches of {} samples a side", ego3d.patch_rows, ego3d.patch_cols, ego3d.samples_per_patch_side);
-        return Err(BundleError::field("ego3d", found, format!("a divisor of {}x{} px", image.height_px, image.width_px)));
+        let found = format!(
+            "{}x{} patches of {} samples a side",
+            ego3d.patch_rows, ego3d.patch_cols, ego3d.samples_per_patch_side
+        );
+        return Err(BundleError::field(
+            "ego3d",
+            found,
+            format!("a divisor of {}x{} px", image.height_px, image.width_px),
+        ));
     }
+    let cells = ego3d.patch_rows * ego3d.patch_cols * ego3d.samples_per_patch_side.pow(2);
+    within("ego3d sample points", cells, 1, CELLS_MAX)?;
     if !ego3d.center_m.iter().all(|value| value.is_finite()) {
         return Err(BundleError::field("ego3d.center_m", format!("{:?}", ego3d.center_m), "three finite numbers"));
     }
@@ -124,14 +154,22 @@ fn check_text(manifest: &Manifest) -> Result<(), BundleError> {
     within("prompt.text_tokens_max", prompt.text_tokens_max, 3, TEXT_TOKENS_MAX)?;
     for (field, text) in [("prompt.prefix", &prompt.prefix), ("prompt.suffix", &prompt.suffix)] {
         if text.len() > NAME_CHARS_MAX {
-            return Err(BundleError::field(field, format!("{} bytes", text.len()), format!("at most {NAME_CHARS_MAX}")));
+            return Err(BundleError::field(
+                field,
+                format!("{} bytes", text.len()),
+                format!("at most {NAME_CHARS_MAX}"),
+            ));
         }
     }
     let cells = [tokens.translation_cells, tokens.rotation_cells, tokens.gripper_cells];
     let end = cells.into_iter().try_fold(tokens.action_begin_id, u32::checked_add);
     if cells.contains(&0) || end.is_none_or(|end| end > tokens.vocabulary_size) {
         let found = format!("{cells:?} cells from id {}", tokens.action_begin_id);
-        return Err(BundleError::field("tokens", found, format!("at least one of each, inside {} ids", tokens.vocabulary_size)));
+        return Err(BundleError::field(
+            "tokens",
+            found,
+            format!("at least one of each, inside {} ids", tokens.vocabulary_size),
+        ));
     }
     Ok(())
 }

@@ -42,7 +42,8 @@ impl Inputs {
     pub(super) fn new(manifest: &Manifest, rules: SensorRules) -> Result<Self, BundleError> {
         let image_px = [manifest.image.width_px, manifest.image.height_px];
         let table = PixelTable::new(manifest.image.rescale, Arithmetic::F32);
-        let table = table.map_err(|error| BundleError::field("image.rescale", error.found, "a finite factor above 0"))?;
+        let table =
+            table.map_err(|error| BundleError::field("image.rescale", error.found, "a finite factor above 0"))?;
         let refused = |error: &dyn std::error::Error| BundleError::field("[ego3d]", error, "a grid of sample points");
         let ego3d = Ego3d::new(ego3d_spec(&manifest.ego3d, image_px)).map_err(|error| refused(&error))?;
         let [rows, cols] = ego3d.cells();
@@ -68,7 +69,10 @@ impl DepthInput {
     /// Depth at every sub-cell, `[rows, cols]` metres.
     pub(super) fn average(&mut self, frame: &Frame) -> Result<(SubCellDepth<'_>, DepthReport), PolicyError> {
         let Some(depth) = &frame.depth else {
-            return Err(PolicyError::Missing { what: "depth", remedy: "switch the camera's depth stream on, of the same view and exposure" });
+            return Err(PolicyError::Missing {
+                what: "depth",
+                remedy: "switch the camera's depth stream on, of the same view and exposure",
+            });
         };
         self.cells.average(depth).map_err(observed(Stage::Depth))
     }
@@ -76,7 +80,12 @@ impl DepthInput {
 
 impl PointInput {
     /// Points of `depth`, then their encoding, `[patches, numbers]`.
-    pub(super) fn write(&mut self, frame: &Frame, depth: SubCellDepth<'_>, encoding: &mut [f32]) -> Result<(), PolicyError> {
+    pub(super) fn write(
+        &mut self,
+        frame: &Frame,
+        depth: SubCellDepth<'_>,
+        encoding: &mut [f32],
+    ) -> Result<(), PolicyError> {
         let (intrinsics, pose) = (self.intrinsics(frame)?, self.extrinsics(frame)?);
         let points = self.ego3d.back_project(depth, intrinsics, pose, &mut self.points_m);
         points.map_err(observed(Stage::Ego3d))?;
@@ -96,7 +105,10 @@ impl PointInput {
     /// Of the picture inside the model. Those of the frame must be for exactly the picture that came with them.
     fn intrinsics(&self, frame: &Frame) -> Result<CameraIntrinsics, PolicyError> {
         let Some(intrinsics) = frame.intrinsics else {
-            return Err(PolicyError::Missing { what: "the camera's intrinsics", remedy: "publish camera_info with the picture" });
+            return Err(PolicyError::Missing {
+                what: "the camera's intrinsics",
+                remedy: "publish camera_info with the picture",
+            });
         };
         let picture_px = [frame.rgb.width_px(), frame.rgb.height_px()];
         Ok(intrinsics.for_size(picture_px).map_err(observed(Stage::Ego3d))?.resized(self.image_px))

@@ -11,7 +11,9 @@ pub(super) fn require(table: &TokenTable, expected: usize, token_ids: &[u32]) ->
     let wanted = TokenKind::at_slot(before.len());
     match table.kind_of(found) {
         FoundKind::Action(kind) if kind == wanted => Ok(()),
-        FoundKind::End => Err(PolicyError::EarlyEnd { token_ids: token_ids.to_vec(), expected, eos_id: table.end_id() }),
+        FoundKind::End => {
+            Err(PolicyError::EarlyEnd { token_ids: token_ids.to_vec(), expected, eos_id: table.end_id() })
+        }
         FoundKind::Action(_) | FoundKind::NotAction => {
             let ids = table.ids(wanted);
             let expected = format!("a {wanted} token ({} to {})", ids.start, ids.end - 1);
@@ -37,7 +39,9 @@ mod tests {
                 let result = require(&table, 6, &token_ids);
                 match result {
                     Ok(()) => assert!(blocks[position % 3].contains(&id), "id {id} at {position}"),
-                    Err(PolicyError::EarlyEnd { token_ids: ids, expected: 6, eos_id: 1 }) => assert_eq!((id, ids), (1, token_ids)),
+                    Err(PolicyError::EarlyEnd { token_ids: ids, expected: 6, eos_id: 1 }) => {
+                        assert_eq!((id, ids), (1, token_ids))
+                    }
                     Err(PolicyError::WrongKind { token_ids: ids, position: at, found, expected }) => {
                         assert!(!blocks[position % 3].contains(&id) && id != 1);
                         assert_eq!((ids, at, found), (token_ids, position, id));

@@ -13,9 +13,9 @@ mod tables;
 mod watch;
 
 pub use prompt::{INSTRUCTION_BYTES_MAX, PromptError};
-pub use watch::{StageOutput, Watch};
 pub(crate) use replay::replay;
 pub(crate) use tables::check_tables;
+pub use watch::{StageOutput, Watch};
 
 use crate::bundle::{Bundle, Manifest};
 use crate::registry::{LoadError, LoadOptions};

@@ -124,13 +124,20 @@ impl Prompt {
         let bos_id = manifest.prompt.bos_id;
         let ids = self.encode("a").map_err(|error| vocabulary(error, "a prompt"))?;
         if ids.first() != Some(&bos_id) || ids.len() < 3 {
-            return Err(vocabulary(format!("ids {ids:?} for {:?}a{:?}", self.prefix, self.suffix), format!("{bos_id} first")));
+            return Err(vocabulary(
+                format!("ids {ids:?} for {:?}a{:?}", self.prefix, self.suffix),
+                format!("{bos_id} first"),
+            ));
         }
         let begin_id = manifest.tokens.action_begin_id;
-        let actions = manifest.tokens.translation_cells + manifest.tokens.rotation_cells + manifest.tokens.gripper_cells;
+        let actions =
+            manifest.tokens.translation_cells + manifest.tokens.rotation_cells + manifest.tokens.gripper_cells;
         for id in [manifest.prompt.eos_id, begin_id, begin_id + actions - 1] {
             if !self.control_ids.contains(&id) {
-                return Err(vocabulary(format!("no control token with id {id}"), "the end token and one for every action id"));
+                return Err(vocabulary(
+                    format!("no control token with id {id}"),
+                    "the end token and one for every action id",
+                ));
             }
         }
         Ok(())

@@ -10,11 +10,16 @@ use egogrid_runtime::policy::PolicyError;
 use egogrid_runtime::stage::Stage;
 
 /// Replays all cases of `bundle`.
-pub(crate) fn replay(environment: &Environment, bundle: &Bundle, graph: &GraphOptions) -> Result<CheckReport, CheckError> {
+pub(crate) fn replay(
+    environment: &Environment,
+    bundle: &Bundle,
+    graph: &GraphOptions,
+) -> Result<CheckReport, CheckError> {
     let cases = bundle.golden()?;
     let Some(first) = cases.first() else { return Ok(CheckReport::default()) };
     let options = LoadOptions { stats_key: first.stats_key.clone(), graph: *graph };
-    let mut policy = SpatialVla::load(environment, bundle, &options, registry::whole_depth().map_err(LoadError::from)?)?;
+    let mut policy =
+        SpatialVla::load(environment, bundle, &options, registry::whole_depth().map_err(LoadError::from)?)?;
     let mut report = CheckReport::default();
     for case in &cases {
         policy.use_statistics(bundle, &case.stats_key).map_err(LoadError::from)?;
@@ -48,8 +53,12 @@ fn compare(case: &GoldenCase, output: StageOutput<'_>, report: &mut CheckReport)
             let ids: Vec<i64> = ids.iter().map(|id| i64::from(*id)).collect();
             ids_that_differ(&ids, case.i64(&stage)?)
         }
-        StageOutput::Normalized(actions) => f64_difference(case, &stage, actions.iter().flat_map(|action| *action.values()))?,
-        StageOutput::Actions(actions) => f64_difference(case, &stage, actions.iter().flat_map(|action| action.values()))?,
+        StageOutput::Normalized(actions) => {
+            f64_difference(case, &stage, actions.iter().flat_map(|action| *action.values()))?
+        }
+        StageOutput::Actions(actions) => {
+            f64_difference(case, &stage, actions.iter().flat_map(|action| action.values()))?
+        }
         StageOutput::PixelValues(values)
         | StageOutput::PatchDepth(values)
         | StageOutput::PointsXyz(values)
@@ -58,7 +67,9 @@ fn compare(case: &GoldenCase, output: StageOutput<'_>, report: &mut CheckReport)
         | StageOutput::StepLogits(_, values) => {
             let expected = case.f32(&stage)?;
             same_count(case, &stage, values.len(), expected.len())?;
-            largest_difference(values.iter().zip(expected).map(|(found, expected)| (f64::from(*found), f64::from(*expected))))
+            largest_difference(
+                values.iter().zip(expected).map(|(found, expected)| (f64::from(*found), f64::from(*expected))),
+            )
         }
     };
     report.push(&case.name, stage, difference);
@@ -75,6 +86,7 @@ fn same_count(case: &GoldenCase, stage: &str, policy: usize, golden: usize) -> R
     if policy == golden {
         return Ok(());
     }
-    let (tensor, found, expected) = (format!("{}.{stage}", case.name), format!("{golden} numbers"), format!("{policy}"));
+    let (tensor, found, expected) =
+        (format!("{}.{stage}", case.name), format!("{golden} numbers"), format!("{policy}"));
     Err(BundleError::Golden { tensor, found, expected })
 }

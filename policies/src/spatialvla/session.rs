@@ -30,7 +30,11 @@ impl Session {
     /// A provider that cannot start, or a graph that is not the one of the manifest.
     pub(super) fn load(environment: &Environment, bundle: &Bundle, options: &GraphOptions) -> Result<Self, LoadError> {
         let graph = |name: &str| -> Result<Graph, LoadError> {
-            let missing = || BundleError::Graph { graph: name.to_owned(), found: "no table".to_owned(), expected: "one".to_owned() };
+            let missing = || BundleError::Graph {
+                graph: name.to_owned(),
+                found: "no table".to_owned(),
+                expected: "one".to_owned(),
+            };
             let table = bundle.manifest().graph(name).ok_or_else(missing)?;
             let graph = Graph::load(environment, &bundle.path(&table.file), options)?;
             tables::check_session(table, &graph)?;

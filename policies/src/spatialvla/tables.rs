@@ -2,8 +2,8 @@
 //!
 //! From: `bundle.toml`. To: [`super::session`], which then binds tensors by names that are known to be there.
 
-use crate::bundle::{BundleError, Manifest};
 use crate::bundle::manifest::GraphTable;
+use crate::bundle::{BundleError, Manifest};
 use egogrid_runtime::execution::{Dim, Element, Graph, TensorSpec};
 
 /// Largest width of a feature vector.
@@ -73,7 +73,11 @@ fn width(manifest: &Manifest, graph: &str, output: &str) -> Result<u32, BundleEr
     let spec = table.and_then(|table| table.outputs.iter().find(|spec| spec.name == output));
     match spec.and_then(|spec| spec.shape.last()) {
         Some(Dim::Fixed(size)) if (1..=WIDTH_MAX).contains(size) => Ok(*size),
-        _ => Err(mismatch(graph, spec.map_or_else(|| "none".to_owned(), ToString::to_string), format!("output {output} of a fixed width"))),
+        _ => Err(mismatch(
+            graph,
+            spec.map_or_else(|| "none".to_owned(), ToString::to_string),
+            format!("output {output} of a fixed width"),
+        )),
     }
 }
 

@@ -24,7 +24,8 @@ pub fn golden_bundle() -> PathBuf {
 
 /// The library of `EGOGRID_ORT_LIB`, else the one that `./launch/test` puts into the repository. Never skips.
 pub fn environment() -> Environment {
-    let path = std::env::var_os("EGOGRID_ORT_LIB").map_or_else(|| root().join("third_party/onnxruntime/libonnxruntime.so"), PathBuf::from);
+    let path = std::env::var_os("EGOGRID_ORT_LIB")
+        .map_or_else(|| root().join("third_party/onnxruntime/libonnxruntime.so"), PathBuf::from);
     Environment::load(&path).unwrap_or_else(|error| panic!("{error} (or set EGOGRID_ORT_LIB)"))
 }
 
@@ -105,7 +106,8 @@ const TINY_GRID: &str = r#"{"translation": {"theta_rad": [0, 1.5, 3.2], "phi_rad
  "rotation": {"roll": [-1, 0, 1], "pitch": [-1, 0, 1], "yaw": [-1, 0, 1]}}"#;
 const TINY_STATISTICS: &str = r#"{"a/1": {"action": {"q01": [-1, -1, -1, -1, -1, -1, 0], "q99": [1, 1, 1, 1, 1, 1, 1],
  "mask": [true, true, true, true, true, true, false]}}}"#;
-const TINY_INTRINSICS: &str = r#"{"default": {"intrinsic": [[4.5, 0, 2], [0, 4.5, 2], [0, 0, 1]], "width": 4, "height": 4}}"#;
+const TINY_INTRINSICS: &str =
+    r#"{"default": {"intrinsic": [[4.5, 0, 2], [0, 4.5, 2], [0, 0, 1]], "width": 4, "height": 4}}"#;
 
 /// A small bundle that passes every check except being loaded, in pieces that a test can change.
 #[derive(Debug, Clone)]
@@ -128,7 +130,10 @@ impl TinyBundle {
             ("vision.onnx", "the same"),
             ("weights.bin", "the same"),
         ];
-        Self { manifest: TINY_MANIFEST.to_owned(), files: files.map(|(name, text)| (name, text.as_bytes().to_vec())).to_vec() }
+        Self {
+            manifest: TINY_MANIFEST.to_owned(),
+            files: files.map(|(name, text)| (name, text.as_bytes().to_vec())).to_vec(),
+        }
     }
 
     pub fn replace_file(mut self, name: &str, contents: &str) -> Self {
