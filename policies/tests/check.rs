@@ -124,6 +124,24 @@ fn a_tokenizer_of_another_checkpoint_is_refused() {
     assert!(matches!(&error, CheckError::Load(LoadError::Bundle(BundleError::Vocabulary { .. }))), "{error}");
 }
 
+/// `check` compares the ids too: padded or cut prompts would differ.
+#[test]
+fn a_tokenizer_file_that_cuts_and_pads_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    rewrite(&golden_bundle(), dir.path(), "tokenizer.json", |bytes| {
+        let mut file: serde_json::Value = serde_json::from_slice(bytes).unwrap();
+        file["truncation"] = serde_json::json!({
+            "max_length": 4, "strategy": "LongestFirst", "stride": 0, "direction": "Right"
+        });
+        file["padding"] = serde_json::json!({
+            "strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0, "pad_type_id": 0, "pad_token": "<pad>"
+        });
+        serde_json::to_vec(&file).unwrap()
+    });
+    let report = checked(dir.path()).unwrap();
+    assert!(report.ok(), "{:?}", report.first_difference());
+}
+
 #[test]
 fn statistics_must_be_asked_for_by_a_key_that_is_there() {
     let bundle = Bundle::open(&golden_bundle()).unwrap();

@@ -66,7 +66,10 @@ impl Prompt {
     /// A tokenizer that cannot be read, or whose ids are not those of the manifest.
     pub(super) fn load(bundle: &Bundle) -> Result<Self, BundleError> {
         let tokenizer = Tokenizer::from_bytes(bundle.tokenizer_json()?);
-        let tokenizer = tokenizer.map_err(|error| vocabulary(error, "a Hugging Face tokenizers file"))?;
+        let mut tokenizer = tokenizer.map_err(|error| vocabulary(error, "a Hugging Face tokenizers file"))?;
+        // A file may carry these from training. An instruction is taken whole or refused, never cut or padded.
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(|error| vocabulary(error, "a tokenizer that does not cut"))?;
         let manifest = bundle.manifest();
         let special = tokenizer.get_added_tokens_decoder().into_iter().filter(|(_, token)| token.special);
         let control_ids = special.map(|(id, _)| id).collect();
