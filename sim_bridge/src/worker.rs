@@ -221,8 +221,12 @@ impl Process {
             .spawn()
             .map_err(|error| WorkerError::Spawn { program: config.python.clone(), detail: error.to_string() })?;
         let log = LogTail::default();
-        child.stdout.take().map(|pipe| log.read(pipe));
-        child.stderr.take().map(|pipe| log.read(pipe));
+        if let Some(pipe) = child.stdout.take() {
+            log.read(pipe);
+        }
+        if let Some(pipe) = child.stderr.take() {
+            log.read(pipe);
+        }
         Ok(Self { child, log })
     }
 

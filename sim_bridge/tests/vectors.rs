@@ -25,7 +25,8 @@ macro_rules! for_type {
 fn read(ros_type: &str, payload: &[u8]) -> Result<(Value, Vec<u8>), DecodeError> {
     for_type!(ros_type, |Kind| {
         let message: Kind<'_> = decode(payload)?;
-        Ok((serde_json::to_value(&message).unwrap(), encode(&message).unwrap()))
+        let written = encode(&message).unwrap();
+        Ok((serde_json::to_value(message).unwrap(), written))
     })
 }
 
