@@ -33,7 +33,8 @@ def parser(description: str) -> argparse.ArgumentParser:
 def main(make_simulator: Callable[[argparse.Namespace], Simulator], args: argparse.Namespace,
          make_server: type[Server] = Server) -> int:
     """Runs until told to stop. The simulator is made and used in this thread, which owns its GL context."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("egogrid_worker").setLevel(logging.INFO)
     try:
         session = open_session(args.connect)
     except (BadEndpoint, zenoh.ZError) as error:
