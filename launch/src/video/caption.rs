@@ -34,7 +34,7 @@ pub(super) fn draw(frame: &mut Frame, top_px: u32, progress: &Progress, episodes
         "{}  seed {}  episode {}/{episodes}  step {}",
         episode.task,
         episode.seed,
-        episode.index + 1,
+        episode.index.saturating_add(1),
         progress.steps
     );
     let place = shortened(&place, letters(1));
@@ -45,7 +45,10 @@ pub(super) fn draw(frame: &mut Frame, top_px: u32, progress: &Progress, episodes
         Some(Outcome::SafetyStop { .. }) => ("STOPPED".to_owned(), FAILED),
         Some(Outcome::Harness { .. }) => ("NOT RUN".to_owned(), NOT_RUN),
     };
-    let tally = format!("{} of {}", progress.successes, progress.judged);
+    let tally = match progress.judged {
+        0 => String::new(),
+        judged => format!("{} of {judged} so far", progress.successes),
+    };
     write(frame, [MARGIN_PX, top_px + 12], &instruction, scale, TEXT);
     write(frame, [MARGIN_PX, top_px + 38], &place, 1, QUIET);
     write(frame, [MARGIN_PX, top_px + 60], &result, 3, rgb);

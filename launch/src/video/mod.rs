@@ -109,8 +109,7 @@ impl Mp4Writer {
             detail: error.to_string(),
         };
         let size_px = [FRAME_WIDTH_PX, FRAME_HEIGHT_PX];
-        let (ffmpeg, frames) =
-            Ffmpeg::start(&config.ffmpeg, &config.path, config.fps, size_px).map_err(start_error)?;
+        let (ffmpeg, frames) = Ffmpeg::start(&config.ffmpeg, &config.path, config.fps, size_px).map_err(start_error)?;
         let mut film = Film::new(frames, config.episodes);
         let thread = Background::start("egogrid-video", QUEUE_MAX, move |shots, pictures| {
             for shot in shots {
@@ -138,7 +137,8 @@ impl Mp4Writer {
     pub fn episode_ended(&mut self, outcome: Outcome, last: Option<&Observation>) {
         self.progress.end(outcome);
         let picture = last.map(|observation| observation.frame.rgb.clone());
-        self.offer(picture, self.hold_frames);
+        let shot = Shot { picture, progress: self.progress.clone(), frames: self.hold_frames };
+        self.thread.offer_reserved(shot);
     }
 
     /// Pictures dropped so far.
@@ -168,18 +168,13 @@ impl Mp4Writer {
         };
         Err(VideoError::Failed { detail, words })
     }
-
-    fn offer(&mut self, picture: Option<RgbImage>, frames: u32) {
-        if !self.thread.offer(Shot { picture, progress: self.progress.clone(), frames }) {
-            self.thread.count_drop();
-        }
-    }
 }
 
 impl LoopObserver for Mp4Writer {
     fn on_look(&mut self, look: &Look<'_>) {
         self.progress.count_look(look.sent.len());
-        self.offer(Some(look.observation.frame.rgb.clone()), 1);
+        let picture = Some(look.observation.frame.rgb.clone());
+        self.thread.offer(Shot { picture, progress: self.progress.clone(), frames: 1 });
     }
 }
 

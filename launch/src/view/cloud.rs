@@ -53,6 +53,8 @@ pub(super) fn sample(frame: &Frame) -> Option<Cloud> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use egogrid_runtime::camera::{CameraIntrinsics, DepthImage, DepthKind, RgbImage, Stamp};
 

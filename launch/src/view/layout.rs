@@ -7,7 +7,7 @@ use super::event::Seen;
 use super::log::LogError;
 use super::scene::camera_path;
 use nalgebra::{Rotation3, Vector3};
-use rerun::blueprint::components as parts;
+use rerun::blueprint::{components as parts, datatypes};
 use rerun::external::re_log_types::BlueprintActivationCommand;
 use rerun::external::re_sdk_types::blueprint::archetypes as bp;
 use rerun::{AsComponents, RecordingStream, RecordingStreamBuilder};
@@ -76,6 +76,21 @@ fn uuid_text(id: u128) -> String {
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
+/// One dark colour: rerun's own gradient competes with the points.
+fn ground() -> bp::Background {
+    bp::Background::new(parts::BackgroundKind::SolidColor).with_color([14, 16, 20])
+}
+
+/// Time, level and text: every line is from the same entity.
+fn log_columns() -> bp::TextLogColumns {
+    let column = |kind, visible: bool| datatypes::TextLogColumn { kind, visible: visible.into() };
+    bp::TextLogColumns::new().with_text_log_columns([
+        column(datatypes::TextLogColumnKind::EntityPath, false),
+        column(datatypes::TextLogColumnKind::LogLevel, true),
+        column(datatypes::TextLogColumnKind::Body, true),
+    ])
+}
+
 /// A view or a container that is already written: its id and its path.
 type Part = (u128, String);
 
@@ -101,18 +116,26 @@ impl Writer<'_> {
 
         let world = self.world(content)?;
         let legend = bp::PlotLegend::new().with_corner(parts::Corner2D::LeftTop);
-        let legend: &[(&str, &dyn AsComponents)] = &[("PlotLegend", &legend)];
-        let times = self.view("TimeSeries", "time per stage, ms", "time", ["+ $origin/**"], legend)?;
-        let gripper = self.view("TimeSeries", "gripper, 1 = open", "gripper", ["+ $origin/**"], legend)?;
-        let plots = self.container(parts::ContainerKind::Horizontal, &[times, gripper], &[3.0, 2.0])?;
+        let open = bp::ScalarAxis::new().with_range([-0.1, 1.1]);
+        let times: &[(&str, &dyn AsComponents)] = &[("PlotLegend", &legend)];
+        let big = self.view("TimeSeries", "time per stage, ms", "time", ["+ $origin/**", "- $origin/own/**"], times)?;
+        let small = self.view("TimeSeries", "stages outside ONNX, ms", "time/own", ["+ $origin/**"], times)?;
+        let times = self.container(parts::ContainerKind::Tabs, &[big, small], &[])?;
+        let properties: &[(&str, &dyn AsComponents)] = &[("PlotLegend", &legend), ("ScalarAxis", &open)];
+        let gripper = self.view("TimeSeries", "gripper, 1 = open", "gripper", ["+ $origin/**"], properties)?;
+        let plots = self.container(parts::ContainerKind::Horizontal, &[times, gripper], &[3.2, 1.6])?;
         let middle = self.container(parts::ContainerKind::Vertical, &[world, plots], &[5.6, 2.6])?;
 
         let mut right = Vec::new();
         if content.has_tokens {
             right.push(self.token_space()?);
         }
-        right.push(self.view("BarChart", "confidence per token", "confidence", ["+ $origin"], &[])?);
-        right.push(self.view("TextLog", "what happened", "log", ["+ $origin"], &[])?);
+        let none = bp::PlotLegend::new().with_visible(false);
+        let bars = "confidence: translation, rotation, gripper of each step";
+        right.push(self.view("BarChart", bars, "confidence", ["+ $origin"], &[("PlotLegend", &none)])?);
+        let columns = log_columns();
+        let columns: &[(&str, &dyn AsComponents)] = &[("TextLogColumns", &columns)];
+        right.push(self.view("TextLog", "what happened", "log", ["+ $origin"], columns)?);
         let shares: &[f32] = if content.has_tokens { &[4.0, 1.8, 2.4] } else { &[1.0, 1.0] };
         let right = self.container(parts::ContainerKind::Vertical, &right, shares)?;
         Ok(self.container(parts::ContainerKind::Horizontal, &[left, middle, right], &[2.2, 4.6, 3.0])?.0)
@@ -125,16 +148,20 @@ impl Writer<'_> {
             eye = eye.with_position(position).with_look_target(target).with_eye_up([0.0, 0.0, 1.0]);
         }
         let grid = bp::LineGrid3D::new().with_visible(false);
-        let properties: &[(&str, &dyn AsComponents)] = &[("EyeControls3D", &eye), ("LineGrid3D", &grid)];
+        let ground = ground();
+        let properties: &[(&str, &dyn AsComponents)] =
+            &[("EyeControls3D", &eye), ("LineGrid3D", &grid), ("Background", &ground)];
         // The depth picture would be drawn as a second cloud.
         self.view("3D", "world", content.world(), ["+ $origin/**", depth.as_str()], properties)
     }
 
     fn token_space(&mut self) -> Result<Part, LogError> {
-        let eye = bp::EyeControls3D::new().with_kind(parts::Eye3DKind::Orbital).with_position([1.9, -2.6, 1.5]);
+        let eye = bp::EyeControls3D::new().with_kind(parts::Eye3DKind::Orbital).with_position([2.1, -3.0, 1.7]);
         let eye = eye.with_look_target([0.0; 3]).with_eye_up([0.0, 0.0, 1.0]);
         let grid = bp::LineGrid3D::new().with_visible(false);
-        let properties: &[(&str, &dyn AsComponents)] = &[("EyeControls3D", &eye), ("LineGrid3D", &grid)];
+        let ground = ground();
+        let properties: &[(&str, &dyn AsComponents)] =
+            &[("EyeControls3D", &eye), ("LineGrid3D", &grid), ("Background", &ground)];
         self.view("3D", "translation tokens on their grid", "tokens", ["+ $origin/**"], properties)
     }
 
@@ -170,7 +197,12 @@ impl Writer<'_> {
         let container = bp::ContainerBlueprint::new(kind).with_contents(contents);
         let shares = shares.iter().copied();
         let container = match kind {
-            parts::ContainerKind::Horizontal => container.with_col_shares(shares.map(Into::into).map(parts::ColumnShare)),
+            parts::ContainerKind::Tabs => {
+                container.with_active_tab(inside.first().map_or("", |(_, path)| path.as_str()))
+            }
+            parts::ContainerKind::Horizontal => {
+                container.with_col_shares(shares.map(Into::into).map(parts::ColumnShare))
+            }
             _ => container.with_row_shares(shares.map(Into::into).map(parts::RowShare)),
         };
         self.stream.log(path.as_str(), &container)?;

@@ -45,7 +45,6 @@ impl RerunOutput {
     fn event(&mut self, event: &Event) -> Result<(), LogError> {
         match event {
             Event::Started(progress, index) => {
-                self.scene.begin_episode();
                 self.episode_time(progress);
                 self.stream.set_time_sequence("look", *index);
                 self.say("INFO", started_text(progress))
@@ -79,7 +78,7 @@ impl RerunOutput {
             self.send_layout(seen)?;
         }
         self.panels.progress(&self.stream, progress)?;
-        self.scene.seen(&self.stream, seen)?;
+        self.scene.seen(&self.stream, seen, progress.episode.as_ref().map(|episode| episode.index))?;
         self.panels.seen(&self.stream, seen)
     }
 
@@ -143,7 +142,10 @@ fn started_text(progress: &Progress) -> String {
     progress.episode.as_ref().map_or_else(
         || "an episode begins".to_owned(),
         |episode| {
-            format!("episode {}: {} with seed {}, \"{}\"", episode.index, episode.task, episode.seed, episode.instruction)
+            format!(
+                "episode {}: {} with seed {}, \"{}\"",
+                episode.index, episode.task, episode.seed, episode.instruction
+            )
         },
     )
 }

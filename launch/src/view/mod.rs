@@ -28,6 +28,9 @@ pub use event::{Episode, Outcome, Progress};
 pub const QUEUE_MAX: usize = 16;
 /// Bytes that rerun itself may keep back for an output that does not take them.
 const IN_FLIGHT_BYTES_MAX: u64 = 16 << 20;
+/// Rows that lie longer are written out. Long for a file (fewer, larger chunks), short for eyes.
+const FILE_FLUSH: Duration = Duration::from_secs(2);
+const VIEWER_FLUSH: Duration = Duration::from_millis(10);
 /// Name under which the viewer keeps the layout.
 const APPLICATION: &str = "egogrid";
 
@@ -153,13 +156,14 @@ impl Recorder {
     /// No output, a file that cannot be created, an address that is none. A viewer that is not there is found later
     /// and reported by [`Self::finish`].
     pub fn new(config: RecorderConfig) -> Result<Self, ViewError> {
-        let builder = || {
-            let limits = rerun::log::ChunkBatcherConfig {
+        let builder = |flush_tick| {
+            let batches = rerun::log::ChunkBatcherConfig {
+                flush_tick,
                 max_bytes_in_flight: IN_FLIGHT_BYTES_MAX,
                 ..rerun::log::ChunkBatcherConfig::DEFAULT
             };
             // `enabled`: otherwise RERUN=0 in the environment would make an empty recording.
-            RecordingStreamBuilder::new(APPLICATION).enabled(true).batcher_config(limits)
+            RecordingStreamBuilder::new(APPLICATION).enabled(true).batcher_config(batches)
         };
         let mut outputs: Vec<(String, Box<dyn Output>)> = Vec::new();
         let mut add = |name: String, opened: rerun::RecordingStreamResult<rerun::RecordingStream>| match opened {
@@ -170,10 +174,10 @@ impl Recorder {
             Err(error) => Err(ViewError::Open { output: name, detail: error.to_string() }),
         };
         if let Some(path) = &config.rrd {
-            add(path.display().to_string(), builder().save(path))?;
+            add(path.display().to_string(), builder(FILE_FLUSH).save(path))?;
         }
         if let Some(url) = &config.connect {
-            add(url.clone(), builder().connect_grpc_opts(url))?;
+            add(url.clone(), builder(VIEWER_FLUSH).connect_grpc_opts(url))?;
         }
         Self::with_outputs(outputs)
     }
@@ -258,8 +262,10 @@ impl Recorder {
 
     fn offer(&mut self, event: &Event) {
         for worker in &mut self.workers {
-            if !worker.thread.offer(event.clone()) && matches!(event, Event::Look(..)) {
-                worker.thread.count_drop();
+            match event {
+                Event::Look(..) => worker.thread.offer(event.clone()),
+                // Few, and without them the looks that follow cannot be understood.
+                Event::Started(..) | Event::Ended(..) => worker.thread.offer_reserved(event.clone()),
             }
         }
     }
@@ -274,5 +280,7 @@ impl LoopObserver for Recorder {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

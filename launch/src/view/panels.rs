@@ -14,8 +14,12 @@ use rerun::{BarChart, EncodedDepthImage, EncodedImage, RecordingStream, Scalars,
 
 /// Of the recorded picture, 1 to 100: a view for people, an eighth of the size of a PNG.
 const JPEG_QUALITY: u8 = 88;
+const OUTSIDE_RGB: [u8; 3] = [255, 120, 90];
 const TOTAL_RGB: [u8; 3] = [230, 230, 230];
+/// From the observation's arrival to the last action sent.
 const TOTAL: &str = "time/total";
+/// The sum of everything that is not an ONNX call.
+const OUTSIDE: &str = "time/outside_onnx";
 
 /// Remembers what was written last, so that a text that did not change is not written again.
 #[derive(Debug, Default)]
@@ -28,7 +32,9 @@ impl Panels {
         for stage in Stage::ALL {
             stream.log_static(time_path(stage), &SeriesLines::new().with_names([stage.name()]))?;
         }
-        stream.log_static(TOTAL, &SeriesLines::new().with_names(["total"]).with_colors([TOTAL_RGB]).with_widths([2.0]))?;
+        let bold = |name| SeriesLines::new().with_names([name]).with_widths([2.0]);
+        stream.log_static(TOTAL, &bold("total").with_colors([TOTAL_RGB]))?;
+        stream.log_static(OUTSIDE, &bold("outside ONNX").with_colors([OUTSIDE_RGB]))?;
         for (path, name, rgb) in [("command", "command", [255, 190, 0]), ("measured", "measured", [90, 160, 255])] {
             let line = SeriesLines::new().with_names([name]).with_colors([rgb]);
             let line = line.with_interpolation_mode(InterpolationMode::StepAfter);
@@ -58,6 +64,7 @@ impl Panels {
         for (stage, spent) in done.times.iter() {
             stream.log(time_path(stage), &Scalars::single(1e3 * spent.as_secs_f64()))?;
         }
+        stream.log(OUTSIDE, &Scalars::single(1e3 * done.times.outside_onnx().as_secs_f64()))?;
         stream.log(TOTAL, &Scalars::single(1e3 * done.latency.as_secs_f64()))?;
         if let Some(last) = done.sent.last() {
             stream.log("gripper/command", &Scalars::single(last.action().gripper()))?;
@@ -79,8 +86,9 @@ impl Panels {
     }
 }
 
+/// Two groups, because their scales differ by a hundred: `layout` shows each in its own view.
 fn time_path(stage: Stage) -> String {
-    format!("time/{stage}")
+    if stage.is_onnx() { format!("time/onnx/{stage}") } else { format!("time/own/{stage}") }
 }
 
 fn markdown(progress: &Progress) -> String {

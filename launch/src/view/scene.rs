@@ -6,10 +6,10 @@
 use super::event::{Done, Seen};
 use super::log::LogError;
 use super::{PointsFrame, cloud};
-use egogrid_runtime::camera::Frame;
+use egogrid_runtime::camera::{CameraIntrinsics, Frame};
 use nalgebra::{Isometry3, Point3, Vector3};
 use rerun::{
-    Arrows3D, Boxes3D, Clear, LineStrips3D, Mat3x3, Pinhole, Points3D, Radius, RecordingStream, Transform3D,
+    Arrows3D, Boxes3D, Clear, FillMode, LineStrips3D, Mat3x3, Pinhole, Points3D, Radius, RecordingStream, Transform3D,
     ViewCoordinates,
 };
 
@@ -33,17 +33,27 @@ pub(super) struct Scene {
     points_frame: PointsFrame,
     workspace_m: Option<([f64; 3], [f64; 3])>,
     path_m: Vec<[f32; 3]>,
+    path_episode: Option<u32>,
     gate_shown: bool,
+    camera: Option<Camera>,
+    /// Of the cloud's points: what the policy sampled is drawn as large, or it would be hidden among them.
+    radius: Radius,
 }
+
+/// What is written again only when it changes: most cameras stand still.
+type Camera = (Option<Isometry3<f64>>, Option<CameraIntrinsics>);
 
 impl Scene {
     pub(super) fn new(points_frame: PointsFrame, workspace_m: Option<([f64; 3], [f64; 3])>) -> Self {
-        Self { points_frame, workspace_m, path_m: Vec::new(), gate_shown: false }
-    }
-
-    /// A new episode has a new path.
-    pub(super) fn begin_episode(&mut self) {
-        self.path_m.clear();
+        Self {
+            points_frame,
+            workspace_m,
+            path_m: Vec::new(),
+            path_episode: None,
+            gate_shown: false,
+            camera: None,
+            radius: Radius::new_ui_points(1.5),
+        }
     }
 
     pub(super) fn statics(&self, stream: &RecordingStream) -> Result<(), LogError> {
@@ -54,35 +64,29 @@ impl Scene {
             let center = [0, 1, 2].map(|axis| (0.5 * (max_m[axis] + min_m[axis])) as f32);
             let shape = Boxes3D::from_centers_and_half_sizes([center], [half]);
             let style = shape.with_colors([BOX_RGB]).with_radii([Radius::new_ui_points(0.6)]);
-            stream.log_static("world/workspace", &style)?;
+            stream.log_static("world/workspace", &style.with_fill_mode(FillMode::MajorWireframe))?;
         }
         Ok(())
     }
 
-    /// Camera, cloud, gripper.
-    pub(super) fn seen(&mut self, stream: &RecordingStream, seen: &Seen) -> Result<(), LogError> {
-        let camera = camera_path(&seen.frame);
-        if let Some(pose) = &seen.frame.base_from_camera {
-            stream.log(camera, &transform(pose))?;
-        }
-        if let Some(lens) = seen.frame.intrinsics {
-            let [fx, skew, cx, _, fy, cy, ..] = lens.matrix();
-            let columns = Mat3x3([fx, 0.0, 0.0, skew, fy, 0.0, cx, cy, 1.0]);
-            let size = lens.size_px().map(|px| px as f32);
-            let pinhole = Pinhole::new(columns).with_resolution(size).with_camera_xyz(rerun::components::ViewCoordinates::RDF);
-            stream.log(camera, &pinhole.with_image_plane_distance(0.1))?;
-        }
+    /// Camera, cloud, gripper. The path begins anew with each episode.
+    pub(super) fn seen(&mut self, stream: &RecordingStream, seen: &Seen, episode: Option<u32>) -> Result<(), LogError> {
+        self.camera(stream, &seen.frame)?;
         if let Some(cloud) = cloud::sample(&seen.frame) {
-            let radius = Radius::new_scene_units(0.6 * cloud.spacing_m);
+            self.radius = Radius::new_scene_units(0.75 * cloud.spacing_m);
             let (path, points_m) = match &seen.frame.base_from_camera {
                 Some(pose) => ("world/cloud", transformed(pose, &cloud.points_m)),
                 None => ("camera_frame/cloud", cloud.points_m),
             };
             let colors = cloud.colors_rgb.into_iter().map(|[r, g, b]| rerun::Color::from_rgb(r, g, b));
-            stream.log(path, &Points3D::new(points_m).with_colors(colors).with_radii([radius]))?;
+            stream.log(path, &Points3D::new(points_m).with_colors(colors).with_radii([self.radius]))?;
         }
         if let Some(state) = &seen.state {
             let position_m = to_f32(&state.base_from_ee.translation.vector);
+            if self.path_episode != episode {
+                self.path_m.clear();
+                self.path_episode = episode;
+            }
             if self.path_m.len() == PATH_POINTS_MAX {
                 self.path_m.remove(0);
             }
@@ -93,6 +97,27 @@ impl Scene {
             let point = Points3D::new([position_m]).with_colors([PATH_RGB]).with_radii([Radius::new_ui_points(5.0)]);
             stream.log("world/gripper/now", &point)?;
         }
+        Ok(())
+    }
+
+    fn camera(&mut self, stream: &RecordingStream, frame: &Frame) -> Result<(), LogError> {
+        let now = (frame.base_from_camera, frame.intrinsics);
+        if self.camera == Some(now) {
+            return Ok(());
+        }
+        let path = camera_path(frame);
+        if let Some(pose) = &frame.base_from_camera {
+            stream.log(path, &transform(pose))?;
+        }
+        if let Some(lens) = frame.intrinsics {
+            let [fx, skew, cx, _, fy, cy, ..] = lens.matrix();
+            let columns = Mat3x3([fx, 0.0, 0.0, skew, fy, 0.0, cx, cy, 1.0]);
+            let size = lens.size_px().map(|px| px as f32);
+            let pinhole = Pinhole::new(columns).with_resolution(size);
+            let pinhole = pinhole.with_camera_xyz(rerun::components::ViewCoordinates::RDF);
+            stream.log(path, &pinhole.with_image_plane_distance(0.1))?;
+        }
+        self.camera = Some(now);
         Ok(())
     }
 
@@ -107,7 +132,7 @@ impl Scene {
                 (PointsFrame::Camera, Some(pose)) => ("world/ego3d", transformed(pose, &chunk.points_xyz_m)),
                 (PointsFrame::Camera, None) => ("camera_frame/ego3d", chunk.points_xyz_m.clone()),
             };
-            let style = Points3D::new(points_m).with_colors([SAMPLED_RGB]).with_radii([Radius::new_ui_points(1.3)]);
+            let style = Points3D::new(points_m).with_colors([SAMPLED_RGB]).with_radii([self.radius]);
             stream.log(path, &style)?;
         }
         match &seen.state {
@@ -121,10 +146,9 @@ impl Scene {
         let rest = done.answer.as_ref().map_or(&[][..], |chunk| chunk.actions.get(done.sent.len()..).unwrap_or(&[]));
         let end_m = executed_m.last().copied().unwrap_or(start_m);
         let rest_m = accumulated(end_m, rest.iter().map(|action| action.translation_m()));
-        for (path, points_m, rgb, width) in [
-            ("world/chunk/rest", &rest_m, REST_RGB, 1.5),
-            ("world/chunk/executed", &executed_m, EXECUTED_RGB, 2.5),
-        ] {
+        for (path, points_m, rgb, width) in
+            [("world/chunk/rest", &rest_m, REST_RGB, 2.0), ("world/chunk/executed", &executed_m, EXECUTED_RGB, 3.5)]
+        {
             let strip: Vec<[f32; 3]> = points_m.iter().map(to_f32).collect();
             let line = LineStrips3D::new([strip.clone()]).with_colors([rgb]).with_radii([Radius::new_ui_points(width)]);
             stream.log(path, &line)?;
@@ -154,7 +178,8 @@ impl Scene {
         }
         self.gate_shown = true;
         // One label: several would lie on each other, and the log has them all.
-        let label = if labels.len() == 1 { labels.remove(0) } else { format!("{} (+{} more)", labels[0], labels.len() - 1) };
+        let label =
+            if labels.len() == 1 { labels.remove(0) } else { format!("{} (+{} more)", labels[0], labels.len() - 1) };
         let width = Radius::new_ui_points(2.0);
         let point = Points3D::new([origins[0]]).with_labels([label]).with_colors([ASKED_RGB]);
         stream.log("world/gate/why", &point.with_radii([Radius::new_ui_points(6.0)]).with_show_labels(true))?;

@@ -6,11 +6,11 @@
 use super::log::LogError;
 use egogrid_action_grids::{ActionTokenizer, TOKENS_PER_ACTION, TokenKind};
 use egogrid_runtime::policy::ActionChunk;
-use rerun::{Boxes3D, Color, LineStrips3D, Points3D, Radius, RecordingStream, ViewCoordinates};
+use rerun::{Boxes3D, Color, FillMode, LineStrips3D, Points3D, Radius, RecordingStream, ViewCoordinates};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-const CELL_RGB: [u8; 3] = [70, 80, 95];
+const CELL_RGB: [u8; 3] = [105, 125, 155];
 const RUNNER_UP_RGB: [u8; 3] = [190, 120, 255];
 const BOX_RGB: [u8; 3] = [110, 110, 120];
 
@@ -53,10 +53,11 @@ impl TokenSpace {
         stream.log_static("tokens", &ViewCoordinates::RIGHT_HAND_Z_UP())?;
         let cells: Vec<[f32; 3]> =
             self.tokenizer.table().ids(TokenKind::Translation).filter_map(|token| self.place(token)).collect();
-        let dots = Points3D::new(cells).with_colors([CELL_RGB]).with_radii([Radius::new_ui_points(1.0)]);
+        let dots = Points3D::new(cells).with_colors([CELL_RGB]).with_radii([Radius::new_ui_points(1.2)]);
         stream.log_static("tokens/cells", &dots)?;
         let cube = Boxes3D::from_centers_and_half_sizes([[0.0; 3]], [[1.0; 3]]);
-        stream.log_static("tokens/cube", &cube.with_colors([BOX_RGB]).with_radii([Radius::new_ui_points(0.6)]))?;
+        let cube = cube.with_colors([BOX_RGB]).with_radii([Radius::new_ui_points(0.6)]);
+        stream.log_static("tokens/cube", &cube.with_fill_mode(FillMode::MajorWireframe))?;
         let ends = [[1.15, 0.0, 0.0], [0.0, 1.15, 0.0], [0.0, 0.0, 1.15_f32]];
         let axes = LineStrips3D::new(ends.map(|end| [[0.0; 3], end])).with_colors([BOX_RGB]);
         let axes = axes.with_radii([Radius::new_ui_points(0.6)]);
