@@ -25,7 +25,7 @@ previous=clone
 for round in 1 2 3 4; do
     dagger "$previous" "$((round * 1000))" 16
     minutes=8; [ "$round" = 4 ] && minutes=14
-    stage "round$round" "$minutes" --grid "$work/runs/clone/grid.npz" --start-from "$work/runs/$previous/state.pt"
+    stage "round$round" "$minutes" --weight button-press-topdown=1.5 window-open=1.5 drawer-close=0.6 --grid "$work/runs/clone/grid.npz" --start-from "$work/runs/$previous/state.pt"
     previous="round$round"
 done
 "$python" -m egogrid_train.evaluate "$work/runs/$previous/checkpoint" --episodes 50 --json "$work/validation.json"

@@ -36,7 +36,7 @@ class ModelConfig:
     kv_heads: int = 2
     head_dim: int = 32
     mlp: int = 256
-    n_freqs: int = 8
+    n_freqs: int = 6
     ego3d: bool = True
 
     @property
@@ -113,8 +113,8 @@ class RmsNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = x.float()
-        y = y * torch.rsqrt(y.square().mean(-1, keepdim=True) + 1e-6)
-        return (y * (1.0 + self.weight.float())).type_as(x)
+        scale = torch.rsqrt((y * y).mean(-1, keepdim=True) + 1e-6)
+        return x * scale.type_as(x) * (1.0 + self.weight).type_as(x)  # under autocast half the time of all-f32
 
 
 def rotary(positions: torch.Tensor, head_dim: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -130,6 +130,11 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
     return (x * cos + torch.cat([-high, low], dim=-1) * sin).type_as(x)
 
 
+def rows(x: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+    """`[batch, length, n]` to its rows `keep` `[batch, kept]`."""
+    return x.gather(1, keep[..., None].expand(-1, -1, x.shape[-1]))
+
+
 class TextAttention(nn.Module):
     def __init__(self, c: ModelConfig) -> None:
         super().__init__()
@@ -139,9 +144,14 @@ class TextAttention(nn.Module):
         self.v_proj = nn.Linear(c.width, c.kv_heads * c.head_dim, bias=False)
         self.o_proj = nn.Linear(c.heads * c.head_dim, c.width, bias=False)
 
-    def forward(self, x, rope, mask, cache=None):
-        q, k, v = (p(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj))
-        q, k = rotate(q, *rope), rotate(k, *rope)
+    def forward(self, x, rope, mask, cache=None, keep=None):
+        split = lambda y: y.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # noqa: E731
+        k, v = rotate(split(self.k_proj(x)), *rope), split(self.v_proj(x))
+        if keep is None:
+            q = rotate(split(self.q_proj(x)), *rope)
+        else:
+            q = rotate(split(self.q_proj(rows(x, keep))), *(rows(part[:, 0], keep)[:, None] for part in rope))
+            mask = rows(mask[:, 0], keep)[:, None]
         if cache is not None:
             if cache:
                 k, v = torch.cat([cache[0], k], 2), torch.cat([cache[1], v], 2)
@@ -170,8 +180,9 @@ class TextLayer(nn.Module):
             setattr(self, f"{name}_layernorm", RmsNorm(c.width))
         self.self_attn, self.mlp = TextAttention(c), TextMlp(c)
 
-    def forward(self, x, rope, mask, cache=None):
-        x = x + self.post_attention_layernorm(self.self_attn(self.input_layernorm(x), rope, mask, cache))
+    def forward(self, x, rope, mask, cache=None, keep=None):
+        y = self.self_attn(self.input_layernorm(x), rope, mask, cache, keep)
+        x = (x if keep is None else rows(x, keep)) + self.post_attention_layernorm(y)
         return x + self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(x)))
 
 
@@ -211,12 +222,15 @@ class SpatialVla(nn.Module):
             x = x + self.position_embedding_3d["position_embedding_head"](encoded)
         return self.multi_modal_projector["linear"](x) / math.sqrt(self.config.width)
 
-    def decode_states(self, embeds: torch.Tensor, positions: torch.Tensor, mask, caches=None) -> torch.Tensor:
-        """Unscaled embeddings to normalized hidden states."""
+    def decode_states(self, embeds: torch.Tensor, positions: torch.Tensor, mask, caches=None, keep=None) -> torch.Tensor:
+        """Unscaled embeddings to normalized hidden states; of the rows `keep` only, where given (the last layer then
+        computes no others: half of a training step)."""
         x = embeds * math.sqrt(self.config.width)
         rope = rotary(positions, self.config.head_dim)
-        for index, layer in enumerate(self.language_model["model"]["layers"]):
-            x = layer(x, rope, mask, None if caches is None else caches[index])
+        layers = self.language_model["model"]["layers"]
+        for index, layer in enumerate(layers):
+            last = index + 1 == len(layers)
+            x = layer(x, rope, mask, None if caches is None else caches[index], keep if last else None)
         return self.language_model["model"]["norm"](x)
 
 

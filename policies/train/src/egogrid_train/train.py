@@ -62,9 +62,8 @@ class Trainee(nn.Module):
         x = torch.cat([model.image_features(pixels, points), prompt, F.embedding(fed, embed_rows)], 1)
         valid = torch.arange(prompt_length)[None] < lengths[:, None]
         positions = torch.cat([torch.arange(prompt_length).expand(batch, -1), lengths[:, None] + torch.arange(SUFFIX)], 1)
-        states = model.decode_states(x, positions, prefix_mask(valid, SUFFIX))
-        last = states[torch.arange(batch), lengths - 1][:, None]
-        states = torch.cat([last, states[:, prompt_length:]], 1)
+        keep = torch.cat([lengths[:, None] - 1, torch.arange(prompt_length, prompt_length + SUFFIX).expand(batch, -1)], 1)
+        states = model.decode_states(x, positions, prefix_mask(valid, SUFFIX), keep=keep)
         words = model.language_model["lm_head"].weight[: config.action_begin]
         head = torch.cat([words, head_rows]).T
         logits = lambda x: capped((x @ head.type_as(x)).float()).flatten(0, 1)  # noqa: E731
