@@ -7,6 +7,7 @@ newest data: it gets the recording up to that look only, and the layout that the
 
 import argparse
 import itertools
+import math
 import os
 import re
 import signal
@@ -57,6 +58,19 @@ def episodes(chunks: list[Chunk]) -> list[tuple[str, bool, int, int]]:
             found.append((begun[0], line.startswith("SUCCESS"), begun[1], look))
             begun = None
     return found
+
+
+def busiest(chunks: list[Chunk], first: int, last: int) -> int:
+    """The look in the middle half whose executed steps lead furthest: there is most to see."""
+    furthest = ((first + last) // 2, 0.0)
+    for chunk in chunks:
+        if chunk.entity_path == "/world/chunk/executed":
+            batch = chunk.to_record_batch()
+            for look, strips in zip(batch["look"].to_pylist(), batch["LineStrips3D:strips"].to_pylist()):
+                middle = first + (last - first) / 4 <= look <= last - (last - first) / 4
+                if middle and strips and strips[0]:
+                    furthest = max(furthest, (look, math.dist(strips[0][0], strips[0][-1])), key=lambda pair: pair[1])
+    return furthest[0]
 
 
 def until(chunk: Chunk, look: int) -> list[Chunk]:
@@ -153,7 +167,7 @@ def main() -> None:
         if not fitting:
             sys.exit(f"{args.recording} has no successful episode of {args.task}; name another --task or a --look")
         first, last = fitting[-1]
-        look = (first + last) // 2
+        look = busiest(chunks, first, last)
 
     viewer = Viewer(args.size)
     try:
@@ -166,6 +180,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             window = viewer.picture(Path(scratch))
             window.crop((0, int(TITLE_BAR_SHARE * window.height), *window.size)).save(args.out, optimize=True)
+        recording.disconnect()
     finally:
         viewer.close()
     print(f"look {look} of {args.recording}: {args.out}")

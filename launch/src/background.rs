@@ -1,12 +1,13 @@
 //! Hands items to a thread that may be slow or stuck, and never waits for it.
 //!
 //! From: the control loop, which must not block. To: recordings, which may. The queue is bounded: what does not fit is
-//! dropped and counted, and ending is bounded too: a thread that is stuck is left behind and reported.
+//! dropped and counted, and ending is bounded too: a thread that is stuck is left behind and reported. Its priority is below the loop's.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
+use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_priority};
 
 /// Places beyond the queue's own, for the few items that must not be lost when the queue is full.
 const RESERVED: usize = 16;
@@ -53,27 +54,45 @@ pub(crate) struct Background<T, R> {
 }
 
 impl<T: Send + 'static, R: Send + 'static> Background<T, R> {
-    /// Starts a thread that runs `work` on the queue's receiving end. `work` ends when the queue does, and adds one to
-    /// the counter for each item that is really done.
+    /// Starts a thread that calls `open`, then runs `work` on what that made and on the queue's receiving end. `work`
+    /// ends when the queue does, and adds one to the counter for each item that is really done. Whatever `open` starts
+    /// inherits the thread's low priority. The second part of what `open` made is returned.
     ///
     /// # Errors
-    /// The system has no thread to give.
-    pub(crate) fn start(
+    /// That of `open`, or the system has no thread to give.
+    pub(crate) fn start<Open, Given, E>(
         name: &str,
         queue_max: usize,
-        work: impl FnOnce(Items<T>, &AtomicU64) -> R + Send + 'static,
-    ) -> std::io::Result<Self> {
+        open: impl FnOnce() -> Result<(Open, Given), E> + Send + 'static,
+        work: impl FnOnce(Open, Items<T>, &AtomicU64) -> R + Send + 'static,
+    ) -> Result<(Self, Given), E>
+    where
+        Given: Send + 'static,
+        E: From<std::io::Error> + Send + 'static,
+    {
         let (queue, items) = sync_channel(queue_max + RESERVED);
         let waiting = Arc::new(AtomicUsize::new(0));
         let items = Items { items, waiting: Arc::clone(&waiting) };
+        let (give_opened, opened) = sync_channel(1);
         let (give_result, result) = sync_channel(1);
         let done = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&done);
         std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            lower_priority();
             // Nobody listens any more when the owner gave up waiting; then there is nobody to tell.
-            let _ = give_result.send(work(items, &counter));
+            match open() {
+                Ok((open, given)) => {
+                    let _ = give_opened.send(Ok(given));
+                    let _ = give_result.send(work(open, items, &counter));
+                }
+                Err(error) => {
+                    let _ = give_opened.send(Err(error));
+                }
+            }
         })?;
-        Ok(Self { queue, queue_max, waiting, result, dropped: 0, done })
+        let died = |_| E::from(std::io::Error::other("its thread panicked, see the message above"));
+        let given = opened.recv().map_err(died)??;
+        Ok((Self { queue, queue_max, waiting, result, dropped: 0, done }, given))
     }
 
     /// Hands over `item`; drops and counts it when the queue is full or the thread is gone. Returns at once either way.
@@ -114,5 +133,15 @@ impl<T: Send + 'static, R: Send + 'static> Background<T, R> {
             Err(RecvTimeoutError::Disconnected) => Ending::Died,
         };
         (ending, done.load(Ordering::Relaxed), dropped)
+    }
+}
+
+/// A quarter of the scale, nice 10 on Linux: gets what the loop leaves over, and a tenth where it leaves nothing.
+fn lower_priority() {
+    let lowered = ThreadPriorityValue::try_from(25_u8).map_err(|error| error.to_string()).and_then(|value| {
+        set_current_thread_priority(ThreadPriority::Crossplatform(value)).map_err(|error| error.to_string())
+    });
+    if let Err(error) = lowered {
+        tracing::debug!("the recording runs at the loop's own priority: {error}");
     }
 }

@@ -15,6 +15,7 @@ use egogrid_runtime::tick::{Look, LoopObserver};
 use ffmpeg::Ffmpeg;
 use film::Film;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 pub use film::{FRAME_HEIGHT_PX, FRAME_WIDTH_PX};
@@ -104,22 +105,22 @@ impl Mp4Writer {
     /// # Errors
     /// [`VideoError::Start`]. Whatever goes wrong later is reported by [`Self::finish`].
     pub fn new(config: VideoConfig) -> Result<Self, VideoError> {
-        let start_error = |error: std::io::Error| VideoError::Start {
-            ffmpeg: config.ffmpeg.display().to_string(),
-            detail: error.to_string(),
+        let VideoConfig { ffmpeg: program, path, fps, episodes } = config;
+        let name = program.display().to_string();
+        let open = move || {
+            let (ffmpeg, frames) = Ffmpeg::start(&program, &path, fps, [FRAME_WIDTH_PX, FRAME_HEIGHT_PX])?;
+            Ok((Film::new(frames, episodes), ffmpeg))
         };
-        let size_px = [FRAME_WIDTH_PX, FRAME_HEIGHT_PX];
-        let (ffmpeg, frames) = Ffmpeg::start(&config.ffmpeg, &config.path, config.fps, size_px).map_err(start_error)?;
-        let mut film = Film::new(frames, config.episodes);
-        let thread = Background::start("egogrid-video", QUEUE_MAX, move |shots, pictures| {
+        let started = Background::start("egogrid-video", QUEUE_MAX, open, |mut film, shots, pictures| {
             for shot in shots {
                 film.show(&shot)?;
-                pictures.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                pictures.fetch_add(1, Ordering::Relaxed);
             }
             Ok(())
-        })
-        .map_err(start_error)?;
-        let hold_frames = (HOLD_S * f64::from(config.fps)).ceil() as u32;
+        });
+        let start_error = |error: std::io::Error| VideoError::Start { ffmpeg: name, detail: error.to_string() };
+        let (thread, ffmpeg) = started.map_err(start_error)?;
+        let hold_frames = (HOLD_S * f64::from(fps)).ceil() as u32;
         Ok(Self { thread, ffmpeg, progress: Progress::default(), hold_frames })
     }
 

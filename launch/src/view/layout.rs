@@ -14,6 +14,8 @@ use rerun::{AsComponents, RecordingStream, RecordingStreamBuilder};
 
 /// The eye keeps this part of the camera's distance, so that the scene fills the view.
 const EYE_DISTANCE_SHARE: f64 = 0.85;
+/// And this part of its height: from above, the hand hides what it is about to do.
+const EYE_HEIGHT_SHARE: f64 = 0.75;
 /// It stands beside the camera: seen from the camera itself, a depth cloud looks flat.
 const EYE_AZIMUTH_RAD: f64 = 0.6;
 
@@ -35,7 +37,8 @@ impl Content {
             // The gripper, or a point before the camera where nobody reports a gripper.
             let state = seen.state.as_ref().map(|state| state.base_from_ee.translation.vector);
             let target_m = state.unwrap_or(camera_m + ahead);
-            let beside = Rotation3::from_axis_angle(&Vector3::z_axis(), EYE_AZIMUTH_RAD) * (camera_m - target_m);
+            let mut beside = Rotation3::from_axis_angle(&Vector3::z_axis(), EYE_AZIMUTH_RAD) * (camera_m - target_m);
+            beside.z *= EYE_HEIGHT_SHARE;
             [target_m + EYE_DISTANCE_SHARE * beside, target_m].map(|v| [v.x as f32, v.y as f32, v.z as f32])
         });
         Self { camera: camera_path(&seen.frame), has_depth: seen.frame.depth.is_some(), has_tokens, eye_m }

@@ -31,15 +31,15 @@ pub(super) struct RerunOutput {
 }
 
 impl RerunOutput {
-    pub(super) fn new(stream: RecordingStream, config: &RecorderConfig) -> Self {
-        Self {
+    pub(super) fn boxed(stream: RecordingStream, config: &RecorderConfig) -> Box<dyn Output> {
+        Box::new(Self {
             stream,
             clock: config.clock,
             scene: Scene::new(config.points_frame, config.workspace_m),
             panels: Panels::default(),
             tokens: config.tokenizer.clone().map(TokenSpace::new),
             layout_sent: false,
-        }
+        })
     }
 
     fn event(&mut self, event: &Event) -> Result<(), LogError> {

@@ -17,8 +17,10 @@ use egogrid_runtime::observation::Observation;
 use egogrid_runtime::tick::{Look, LoopObserver};
 use event::{Done, Seen};
 use rerun::RecordingStreamBuilder;
+use rerun::log::ChunkBatcherConfig;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 pub(crate) use event::Event;
@@ -131,6 +133,25 @@ pub(crate) trait Output: Send + 'static {
     fn close(self: Box<Self>) -> Result<(), String>;
 }
 
+/// Runs on the output's own thread.
+pub(crate) type OpenOutput = Box<dyn FnOnce() -> Result<Box<dyn Output>, OpenError> + Send>;
+
+/// Why an output cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    #[error(transparent)]
+    Rerun(#[from] rerun::RecordingStreamError),
+    #[error("no thread for it: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+fn builder(flush_tick: Duration) -> RecordingStreamBuilder {
+    let batches =
+        ChunkBatcherConfig { flush_tick, max_bytes_in_flight: IN_FLIGHT_BYTES_MAX, ..ChunkBatcherConfig::DEFAULT };
+    // `enabled`: otherwise RERUN=0 in the environment would make an empty recording.
+    RecordingStreamBuilder::new(APPLICATION).enabled(true).batcher_config(batches)
+}
+
 struct Worker {
     name: String,
     thread: Background<Event, Result<(), String>>,
@@ -156,48 +177,38 @@ impl Recorder {
     /// No output, a file that cannot be created, an address that is none. A viewer that is not there is found later
     /// and reported by [`Self::finish`].
     pub fn new(config: RecorderConfig) -> Result<Self, ViewError> {
-        let builder = |flush_tick| {
-            let batches = rerun::log::ChunkBatcherConfig {
-                flush_tick,
-                max_bytes_in_flight: IN_FLIGHT_BYTES_MAX,
-                ..rerun::log::ChunkBatcherConfig::DEFAULT
-            };
-            // `enabled`: otherwise RERUN=0 in the environment would make an empty recording.
-            RecordingStreamBuilder::new(APPLICATION).enabled(true).batcher_config(batches)
-        };
-        let mut outputs: Vec<(String, Box<dyn Output>)> = Vec::new();
-        let mut add = |name: String, opened: rerun::RecordingStreamResult<rerun::RecordingStream>| match opened {
-            Ok(stream) => {
-                outputs.push((name, Box::new(log::RerunOutput::new(stream, &config))));
-                Ok(())
-            }
-            Err(error) => Err(ViewError::Open { output: name, detail: error.to_string() }),
-        };
-        if let Some(path) = &config.rrd {
-            add(path.display().to_string(), builder(FILE_FLUSH).save(path))?;
+        let mut outputs: Vec<(String, OpenOutput)> = Vec::new();
+        if let Some(path) = config.rrd.clone() {
+            let config = config.clone();
+            let name = path.display().to_string();
+            let open = move || Ok(log::RerunOutput::boxed(builder(FILE_FLUSH).save(path)?, &config));
+            outputs.push((name, Box::new(open)));
         }
-        if let Some(url) = &config.connect {
-            add(url.clone(), builder(VIEWER_FLUSH).connect_grpc_opts(url))?;
+        if let Some(url) = config.connect.clone() {
+            let name = url.clone();
+            let open = move || Ok(log::RerunOutput::boxed(builder(VIEWER_FLUSH).connect_grpc_opts(url)?, &config));
+            outputs.push((name, Box::new(open)));
         }
         Self::with_outputs(outputs)
     }
 
-    pub(crate) fn with_outputs(outputs: Vec<(String, Box<dyn Output>)>) -> Result<Self, ViewError> {
+    pub(crate) fn with_outputs(outputs: Vec<(String, OpenOutput)>) -> Result<Self, ViewError> {
         if outputs.is_empty() {
             return Err(ViewError::NoOutput);
         }
-        let start = |(name, mut output): (String, Box<dyn Output>)| {
-            let thread = Background::start("egogrid-view", QUEUE_MAX, move |events, looks_done| {
+        let start = |(name, open): (String, OpenOutput)| {
+            let open = move || Ok::<_, OpenError>((open()?, ()));
+            let started = Background::start("egogrid-view", QUEUE_MAX, open, |mut output, events, looks_done| {
                 for event in events {
                     output.write(&event)?;
                     if matches!(event, Event::Look(..)) {
-                        looks_done.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        looks_done.fetch_add(1, Ordering::Relaxed);
                     }
                 }
                 output.close()
             });
-            match thread {
-                Ok(thread) => Ok(Worker { name, thread }),
+            match started {
+                Ok((thread, ())) => Ok(Worker { name, thread }),
                 Err(error) => Err(ViewError::Open { output: name, detail: error.to_string() }),
             }
         };

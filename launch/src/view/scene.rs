@@ -20,6 +20,8 @@ const SAMPLED_RGB: [u8; 3] = [0, 230, 190];
 const ASKED_RGB: [u8; 3] = [255, 70, 70];
 const ALLOWED_RGB: [u8; 3] = [80, 220, 100];
 const BOX_RGB: [u8; 3] = [110, 110, 120];
+/// So high above the gripper is the reason of a change: beside it, it would cover what it is about.
+const LABEL_ABOVE_M: f32 = 0.25;
 /// Points of the gripper's path that are kept: an episode is shorter.
 const PATH_POINTS_MAX: usize = 4096;
 
@@ -180,9 +182,14 @@ impl Scene {
         // One label: several would lie on each other, and the log has them all.
         let label =
             if labels.len() == 1 { labels.remove(0) } else { format!("{} (+{} more)", labels[0], labels.len() - 1) };
+        let at = origins[0];
+        let above = [at[0], at[1], at[2] + LABEL_ABOVE_M];
+        let thin = Radius::new_ui_points(0.8);
+        let why = LineStrips3D::new([[at, above]]).with_colors([ASKED_RGB]).with_radii([thin]);
+        stream.log("world/gate/why", &why)?;
+        let text = Points3D::new([above]).with_labels([label]).with_colors([ASKED_RGB]).with_radii([thin]);
+        stream.log("world/gate/why/text", &text.with_show_labels(true))?;
         let width = Radius::new_ui_points(2.0);
-        let point = Points3D::new([origins[0]]).with_labels([label]).with_colors([ASKED_RGB]);
-        stream.log("world/gate/why", &point.with_radii([Radius::new_ui_points(6.0)]).with_show_labels(true))?;
         for (path, vectors, rgb) in
             [("world/gate/asked", asked, ASKED_RGB), ("world/gate/allowed", allowed, ALLOWED_RGB)]
         {

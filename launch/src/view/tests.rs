@@ -35,8 +35,8 @@ impl Output for Gated {
 fn gated() -> (Recorder, Sender<()>, Receiver<String>) {
     let (give_leave, leave) = channel();
     let (taken, takes) = channel();
-    let output: Box<dyn Output> = Box::new(Gated { leave, taken });
-    (Recorder::with_outputs(vec![("gated".to_owned(), output)]).unwrap(), give_leave, takes)
+    let open: OpenOutput = Box::new(|| Ok(Box::new(Gated { leave, taken })));
+    (Recorder::with_outputs(vec![("gated".to_owned(), open)]).unwrap(), give_leave, takes)
 }
 
 const WAIT_MAX: Duration = Duration::from_secs(60);

@@ -13,6 +13,7 @@ use std::sync::Arc;
 const CELL_RGB: [u8; 3] = [105, 125, 155];
 const RUNNER_UP_RGB: [u8; 3] = [190, 120, 255];
 const BOX_RGB: [u8; 3] = [110, 110, 120];
+const AXIS_RGB: [u8; 3] = [200, 200, 210];
 
 /// A cell that this chunk chose, perhaps for several steps.
 struct Choice {
@@ -59,7 +60,7 @@ impl TokenSpace {
         let cube = cube.with_colors([BOX_RGB]).with_radii([Radius::new_ui_points(0.6)]);
         stream.log_static("tokens/cube", &cube.with_fill_mode(FillMode::MajorWireframe))?;
         let ends = [[1.15, 0.0, 0.0], [0.0, 1.15, 0.0], [0.0, 0.0, 1.15_f32]];
-        let axes = LineStrips3D::new(ends.map(|end| [[0.0; 3], end])).with_colors([BOX_RGB]);
+        let axes = LineStrips3D::new(ends.map(|end| [[0.0; 3], end])).with_colors([AXIS_RGB]);
         let axes = axes.with_radii([Radius::new_ui_points(0.6)]);
         stream.log_static("tokens/axes", &axes.with_labels(["x", "y", "z"]).with_show_labels(true))?;
         Ok(())
