@@ -1,7 +1,8 @@
 """The scripted experts that label every state with a clean action.
 
 From: the benchmark's privileged observation (39 numbers). To: `[dx, dy, dz, effort]` in `[-1, 1]`, clipped as the
-benchmark itself clips. Experts are Meta-World's own, except door-open (see `door_open`).
+benchmark itself clips. Drawers have Meta-World's own experts; door-open's is corrected, window-open's and
+button-press-topdown's are ours (each says why).
 Trap: Meta-World's door expert writes into the observation that it is given, so asking twice about one state gives
 two answers, and labels taken that way are wrong by up to 1. Every call here gets its own copy.
 """
@@ -16,6 +17,8 @@ TASKS = ("drawer-close", "drawer-open", "door-open", "button-press-topdown", "wi
 """The tasks of the shipped policy, fixed before anything was evaluated."""
 
 _GAIN = 25.0
+_SOFT_GAIN = 10.0
+_CONE_SLOPE, _CONE_FREE_M = 2.0, 0.035
 
 
 def door_open(obs: np.ndarray) -> np.ndarray:
@@ -39,11 +42,39 @@ def door_open(obs: np.ndarray) -> np.ndarray:
     return np.append(_GAIN * (goal_m - hand_m), 1.0)
 
 
+def _over_then_down(hand_m: np.ndarray, goal_m: np.ndarray, low_m: float, high_m: float) -> np.ndarray:
+    """Towards `goal_m`, on a cone: the further away sideways, the higher (`low_m` to `high_m` above the goal)."""
+    away_m = np.hypot(*(hand_m - goal_m)[:2])
+    above_m = low_m + np.clip(_CONE_SLOPE * (away_m - _CONE_FREE_M), 0.0, high_m - low_m)
+    return _SOFT_GAIN * (goal_m + [0.0, 0.0, above_m] - hand_m)
+
+
+def window_open(obs: np.ndarray) -> np.ndarray:
+    """Over the handle's left side, down on a cone, then right.
+
+    Meta-World's own goes up 30 cm again whenever the hand is more than 4 cm off, at full speed. Told positions that
+    are wrong by 2.5 cm (standard deviation, new every 4 steps, which is how a small picture is read), it opens 14 of
+    20 windows in 155 steps; this one 20 of 20 in 76.
+    """
+    hand_m, start_m = obs[:3], obs[4:7] + [-0.03, -0.03, -0.08]
+    off_m = hand_m - start_m
+    if off_m[2] < 0.05 and abs(off_m[1]) < 0.06 and -0.07 < off_m[0] < 0.06:
+        return np.append(_SOFT_GAIN * (start_m + [0.1, 0.0, 0.0] - hand_m), 1.0)
+    return np.append(_over_then_down(hand_m, start_m, 0.0, 0.3), 1.0)
+
+
+def button_press_topdown(obs: np.ndarray) -> np.ndarray:
+    """Above the button, then down on a cone. Measured as for `window_open`: 58 steps instead of 96."""
+    return np.append(_over_then_down(obs[:3], obs[4:7], -0.1, 0.1), 1.0)
+
+
+OWN_EXPERTS = {"door-open": door_open, "window-open": window_open, "button-press-topdown": button_press_topdown}
+
+
 def expert_for(task: str) -> Callable[[np.ndarray], np.ndarray]:
     """The expert of one of `TASKS`: observation to clipped action."""
-    if task == "door-open":
-        raw = door_open
-    else:
+    raw = OWN_EXPERTS.get(task)
+    if raw is None:
         raw = getattr(policies, f"Sawyer{''.join(part.title() for part in task.split('-'))}V3Policy")().get_action
 
     def act(obs: np.ndarray) -> np.ndarray:
