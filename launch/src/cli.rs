@@ -1,5 +1,8 @@
 //! The command line: names, defaults and help texts, nothing else.
 
+// A doc comment here is a help text; only what a user should read has one.
+#![allow(missing_docs)]
+
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 

@@ -65,7 +65,7 @@ impl<W: ObservationSource + ActionSink> LockstepLoop<'_, W> {
             Ok(chunk) => {
                 times.merge(&chunk.times);
                 times.measure(Stage::Schedule, || self.schedule.accept(chunk));
-                while let Some(planned) = times.measure(Stage::Schedule, || self.schedule.next()) {
+                while let Some(planned) = times.measure(Stage::Schedule, || self.schedule.next_action()) {
                     sent.push(times.measure(Stage::Safety, || self.gate.check(&planned.action)));
                 }
             }

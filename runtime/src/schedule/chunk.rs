@@ -42,7 +42,7 @@ impl ChunkSchedule {
     }
 
     /// The action of this tick; `None` when a new look is due.
-    pub fn next(&mut self) -> Option<Planned> {
+    pub fn next_action(&mut self) -> Option<Planned> {
         let action = *self.actions.get(usize::from(self.next))?;
         let planned = Planned { action, index: self.next, sequence: self.sequence };
         self.next += 1;
