@@ -61,14 +61,14 @@ def episodes(chunks: list[Chunk]) -> list[tuple[str, bool, int, int]]:
 
 
 def busiest(chunks: list[Chunk], first: int, last: int) -> int:
-    """The look in the middle half whose executed steps lead furthest: there is most to see."""
-    furthest = ((first + last) // 2, 0.0)
+    """The look of the third quarter whose executed steps lead furthest: the hand has arrived and does something."""
+    begin, end = (first + last) / 2, (first + 3 * last) / 4
+    furthest = (int(end), 0.0)
     for chunk in chunks:
         if chunk.entity_path == "/world/chunk/executed":
             batch = chunk.to_record_batch()
             for look, strips in zip(batch["look"].to_pylist(), batch["LineStrips3D:strips"].to_pylist()):
-                middle = first + (last - first) / 4 <= look <= last - (last - first) / 4
-                if middle and strips and strips[0]:
+                if begin <= look <= end and strips and strips[0]:
                     furthest = max(furthest, (look, math.dist(strips[0][0], strips[0][-1])), key=lambda pair: pair[1])
     return furthest[0]
 

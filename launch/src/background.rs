@@ -95,9 +95,10 @@ impl<T: Send + 'static, R: Send + 'static> Background<T, R> {
         Ok((Self { queue, queue_max, waiting, result, dropped: 0, done }, given))
     }
 
-    /// Hands over `item`; drops and counts it when the queue is full or the thread is gone. Returns at once either way.
-    pub(crate) fn offer(&mut self, item: T) {
-        if self.waiting.load(Ordering::Relaxed) >= self.queue_max {
+    /// Hands over `item`; drops and counts it when `waiting_max` items wait already, the queue is full or the thread is
+    /// gone. Returns at once either way.
+    pub(crate) fn offer(&mut self, item: T, waiting_max: usize) {
+        if self.waiting.load(Ordering::Relaxed) >= waiting_max.min(self.queue_max) {
             self.dropped += 1;
         } else {
             self.offer_reserved(item);
@@ -134,6 +135,12 @@ impl<T: Send + 'static, R: Send + 'static> Background<T, R> {
         };
         (ending, done.load(Ordering::Relaxed), dropped)
     }
+}
+
+/// How many items of `item_bytes` may wait: as many as `bytes_max` holds, but a few even of the largest.
+pub(crate) fn waiting_max(bytes_max: usize, item_bytes: usize) -> usize {
+    const ITEMS_MIN: usize = 4;
+    (bytes_max / item_bytes.max(1)).max(ITEMS_MIN)
 }
 
 /// A quarter of the scale, nice 10 on Linux: gets what the loop leaves over, and a tenth where it leaves nothing.

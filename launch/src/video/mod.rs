@@ -7,7 +7,7 @@ mod caption;
 mod ffmpeg;
 mod film;
 
-use crate::background::{Background, Ending};
+use crate::background::{self, Background, Ending};
 use crate::view::{Outcome, Progress};
 use egogrid_runtime::camera::RgbImage;
 use egogrid_runtime::observation::Observation;
@@ -20,8 +20,10 @@ use std::time::{Duration, Instant};
 
 pub use film::{FRAME_HEIGHT_PX, FRAME_WIDTH_PX};
 
-/// Pictures that wait for the encoder: 32 of 640x480 are 30 MB.
-pub const QUEUE_MAX: usize = 32;
+/// Pictures that wait for the encoder.
+pub const QUEUE_MAX: usize = 256;
+/// Bytes of them: 222 pictures of 224x224, 36 of 640x480.
+pub const QUEUE_BYTES_MAX: usize = 32 << 20;
 /// How long the result stays on the screen after each episode.
 const HOLD_S: f64 = 0.7;
 
@@ -174,8 +176,10 @@ impl Mp4Writer {
 impl LoopObserver for Mp4Writer {
     fn on_look(&mut self, look: &Look<'_>) {
         self.progress.count_look(look.sent.len());
-        let picture = Some(look.observation.frame.rgb.clone());
-        self.thread.offer(Shot { picture, progress: self.progress.clone(), frames: 1 });
+        let picture = &look.observation.frame.rgb;
+        let waiting_max = background::waiting_max(QUEUE_BYTES_MAX, picture.data().len());
+        let shot = Shot { picture: Some(picture.clone()), progress: self.progress.clone(), frames: 1 };
+        self.thread.offer(shot, waiting_max);
     }
 }
 

@@ -112,6 +112,12 @@ impl Seen {
     pub(crate) fn of(index: i64, observation: &Observation) -> Self {
         Self { index, frame: observation.frame.clone(), state: observation.state.clone() }
     }
+
+    /// What keeping this keeps in memory.
+    pub(crate) fn picture_bytes(&self) -> usize {
+        let depth_bytes = self.frame.depth.as_ref().map_or(0, |depth| size_of_val(depth.data_m()));
+        self.frame.rgb.data().len() + depth_bytes
+    }
 }
 
 /// What was done about it.
@@ -143,5 +149,5 @@ pub(crate) enum Event {
     /// One look.
     Look(Arc<(Progress, Seen, Done)>),
     /// An episode has ended, with what the world looked like then.
-    Ended(Progress, Option<Seen>),
+    Ended(Progress, Option<Box<Seen>>),
 }

@@ -16,6 +16,8 @@ const FLUSH_WAIT_MAX: Duration = Duration::from_secs(20);
 pub(super) enum LogError {
     #[error(transparent)]
     Rerun(#[from] rerun::RecordingStreamError),
+    #[error(transparent)]
+    Flush(#[from] rerun::sink::SinkFlushError),
     #[error("the picture cannot be encoded: {0}")]
     Picture(#[from] image::ImageError),
 }
@@ -45,6 +47,9 @@ impl RerunOutput {
     fn event(&mut self, event: &Event) -> Result<(), LogError> {
         match event {
             Event::Started(progress, index) => {
+                // Chunks of one episode only, because `t` begins anew with the next; and its last time is not this one's.
+                self.stream.flush_async()?;
+                self.stream.reset_time();
                 self.episode_time(progress);
                 self.stream.set_time_sequence("look", *index);
                 self.say("INFO", started_text(progress))

@@ -11,7 +11,7 @@ mod panels;
 mod scene;
 mod tokens;
 
-use crate::background::{Background, Ending};
+use crate::background::{self, Background, Ending};
 use egogrid_action_grids::ActionTokenizer;
 use egogrid_runtime::observation::Observation;
 use egogrid_runtime::tick::{Look, LoopObserver};
@@ -26,8 +26,10 @@ use std::time::Duration;
 pub(crate) use event::Event;
 pub use event::{Episode, Outcome, Progress};
 
-/// Messages that wait for one output. A look holds its pictures: 16 of 640x480 RGB-D are 34 MB.
-pub const QUEUE_MAX: usize = 16;
+/// Messages that wait for one output.
+pub const QUEUE_MAX: usize = 256;
+/// Bytes of pictures that wait for one output: 180 looks of 224x224 RGB-D, 29 of 640x480.
+pub const QUEUE_BYTES_MAX: usize = 64 << 20;
 /// Bytes that rerun itself may keep back for an output that does not take them.
 const IN_FLIGHT_BYTES_MAX: u64 = 16 << 20;
 /// Rows that lie longer are written out. Long for a file (fewer, larger chunks), short for eyes.
@@ -237,7 +239,7 @@ impl Recorder {
     /// The episode has ended; `last` is what the world looked like then, where it is known.
     pub fn episode_ended(&mut self, outcome: Outcome, last: Option<&Observation>) {
         self.progress.end(outcome);
-        let last = last.map(|observation| Seen::of(self.take_index(), observation));
+        let last = last.map(|observation| Box::new(Seen::of(self.take_index(), observation)));
         self.offer(&Event::Ended(self.progress.clone(), last));
     }
 
@@ -274,7 +276,10 @@ impl Recorder {
     fn offer(&mut self, event: &Event) {
         for worker in &mut self.workers {
             match event {
-                Event::Look(..) => worker.thread.offer(event.clone()),
+                Event::Look(look) => {
+                    let waiting_max = background::waiting_max(QUEUE_BYTES_MAX, look.1.picture_bytes());
+                    worker.thread.offer(event.clone(), waiting_max);
+                }
                 // Few, and without them the looks that follow cannot be understood.
                 Event::Started(..) | Event::Ended(..) => worker.thread.offer_reserved(event.clone()),
             }

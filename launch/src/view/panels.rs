@@ -8,7 +8,7 @@ use super::log::LogError;
 use super::scene::camera_path;
 use egogrid_runtime::camera::{DepthImage, RgbImage};
 use egogrid_runtime::stage::Stage;
-use image::{ExtendedColorType, ImageEncoder, codecs::jpeg::JpegEncoder, codecs::png::PngEncoder};
+use image::{ExtendedColorType, ImageEncoder, codecs::jpeg::JpegEncoder, codecs::png};
 use rerun::components::{Colormap, InterpolationMode, MediaType};
 use rerun::{BarChart, EncodedDepthImage, EncodedImage, RecordingStream, Scalars, SeriesLines, TextDocument};
 
@@ -131,6 +131,7 @@ fn depth_png(depth: &DepthImage) -> Result<(Vec<u8>, f32, f32), LogError> {
     }
     let mut bytes = Vec::new();
     let (width_px, height_px) = (depth.width_px(), depth.height_px());
-    PngEncoder::new(&mut bytes).write_image(&millimetres, width_px, height_px, ExtendedColorType::L16)?;
+    let encoder = png::PngEncoder::new_with_quality(&mut bytes, png::CompressionType::Fast, png::FilterType::Sub);
+    encoder.write_image(&millimetres, width_px, height_px, ExtendedColorType::L16)?;
     Ok((bytes, if farthest_m > 0.0 { nearest_m } else { 0.0 }, farthest_m.max(0.001)))
 }

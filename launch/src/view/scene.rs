@@ -38,8 +38,8 @@ pub(super) struct Scene {
     path_episode: Option<u32>,
     gate_shown: bool,
     camera: Option<Camera>,
-    /// Of the cloud's points: what the policy sampled is drawn as large, or it would be hidden among them.
-    radius: Radius,
+    /// Of what the policy sampled: nearly as large as the cloud's points, which would hide it otherwise.
+    sampled_radius: Radius,
 }
 
 /// What is written again only when it changes: most cameras stand still.
@@ -54,7 +54,7 @@ impl Scene {
             path_episode: None,
             gate_shown: false,
             camera: None,
-            radius: Radius::new_ui_points(1.5),
+            sampled_radius: Radius::new_ui_points(1.5),
         }
     }
 
@@ -75,13 +75,14 @@ impl Scene {
     pub(super) fn seen(&mut self, stream: &RecordingStream, seen: &Seen, episode: Option<u32>) -> Result<(), LogError> {
         self.camera(stream, &seen.frame)?;
         if let Some(cloud) = cloud::sample(&seen.frame) {
-            self.radius = Radius::new_scene_units(0.75 * cloud.spacing_m);
+            let radius = Radius::new_scene_units(0.75 * cloud.spacing_m);
+            self.sampled_radius = Radius::new_scene_units(0.65 * cloud.spacing_m);
             let (path, points_m) = match &seen.frame.base_from_camera {
                 Some(pose) => ("world/cloud", transformed(pose, &cloud.points_m)),
                 None => ("camera_frame/cloud", cloud.points_m),
             };
             let colors = cloud.colors_rgb.into_iter().map(|[r, g, b]| rerun::Color::from_rgb(r, g, b));
-            stream.log(path, &Points3D::new(points_m).with_colors(colors).with_radii([self.radius]))?;
+            stream.log(path, &Points3D::new(points_m).with_colors(colors).with_radii([radius]))?;
         }
         if let Some(state) = &seen.state {
             let position_m = to_f32(&state.base_from_ee.translation.vector);
@@ -134,7 +135,7 @@ impl Scene {
                 (PointsFrame::Camera, Some(pose)) => ("world/ego3d", transformed(pose, &chunk.points_xyz_m)),
                 (PointsFrame::Camera, None) => ("camera_frame/ego3d", chunk.points_xyz_m.clone()),
             };
-            let style = Points3D::new(points_m).with_colors([SAMPLED_RGB]).with_radii([self.radius]);
+            let style = Points3D::new(points_m).with_colors([SAMPLED_RGB]).with_radii([self.sampled_radius]);
             stream.log(path, &style)?;
         }
         match &seen.state {

@@ -110,6 +110,18 @@ fn the_end_of_an_episode_is_not_lost_when_the_queue_is_full() {
 }
 
 #[test]
+fn large_pictures_are_limited_by_their_bytes() {
+    let (mut recorder, _leave, _takes) = gated();
+    let side_px = 1024;
+    let fitting = QUEUE_BYTES_MAX as u64 / (u64::from(side_px * side_px) * 7);
+    let mut run = Run::new();
+    (0..fitting + 10).for_each(|_| run.look(side_px, &mut recorder));
+    // One more may be with the thread already.
+    assert!((9..=10).contains(&recorder.dropped()), "{} of {}", recorder.dropped(), fitting + 10);
+    let _ = returns(move || recorder.finish(Duration::from_millis(50)));
+}
+
+#[test]
 fn outputs_that_cannot_be_are_refused_at_the_start() {
     assert!(matches!(Recorder::new(RecorderConfig::default()), Err(ViewError::NoOutput)));
     let dir = tempfile::tempdir().unwrap();

@@ -15,6 +15,10 @@ const RUNNER_UP_RGB: [u8; 3] = [190, 120, 255];
 const BOX_RGB: [u8; 3] = [110, 110, 120];
 const AXIS_RGB: [u8; 3] = [200, 200, 210];
 
+const LABEL_RGB: [u8; 3] = [235, 235, 240];
+/// Cells nearer than this share a label.
+const NEAR: f32 = 0.35;
+
 /// A cell that this chunk chose, perhaps for several steps.
 struct Choice {
     at: [f32; 3],
@@ -86,13 +90,30 @@ impl TokenSpace {
         }
         let points = Points3D::new(choices.values().map(|choice| choice.at))
             .with_colors(choices.values().map(|choice| color(choice.confidence)))
-            .with_radii(choices.values().map(|choice| radius(choice.confidence)))
-            .with_labels(choices.iter().map(|(&token, choice)| self.label(token, choice)));
-        stream.log("tokens/chosen", &points.with_show_labels(true))?;
+            .with_radii(choices.values().map(|choice| radius(choice.confidence)));
+        stream.log("tokens/chosen", &points)?;
+        self.labels(stream, &choices)?;
         let points = Points3D::new(others).with_colors([RUNNER_UP_RGB]).with_radii(other_radii);
         stream.log("tokens/runner_up", &points.with_labels(other_names).with_show_labels(false))?;
         let lines = LineStrips3D::new(between).with_colors([RUNNER_UP_RGB]).with_radii([Radius::new_ui_points(0.7)]);
         stream.log("tokens/runner_up/line", &lines)?;
+        Ok(())
+    }
+
+    /// Cells that lie close together share one label of several lines: two labels would cover each other.
+    fn labels(&self, stream: &RecordingStream, choices: &BTreeMap<u32, Choice>) -> Result<(), LogError> {
+        let mut labels: Vec<([f32; 3], String)> = Vec::new();
+        for (&token, choice) in choices {
+            let text = self.label(token, choice);
+            let near = |at: &[f32; 3]| (0..3).map(|i| (at[i] - choice.at[i]).powi(2)).sum::<f32>() < NEAR * NEAR;
+            match labels.iter_mut().find(|(at, _)| near(at)) {
+                Some((_, lines)) => *lines = format!("{lines}\n{text}"),
+                None => labels.push((choice.at, text)),
+            }
+        }
+        let (places, texts): (Vec<_>, Vec<_>) = labels.into_iter().unzip();
+        let points = Points3D::new(places).with_colors([LABEL_RGB]).with_radii([Radius::new_ui_points(1.0)]);
+        stream.log("tokens/chosen/names", &points.with_labels(texts).with_show_labels(true))?;
         Ok(())
     }
 
@@ -108,7 +129,7 @@ impl TokenSpace {
 }
 
 fn radius(probability: f32) -> Radius {
-    Radius::new_scene_units(0.02 + 0.05 * probability.clamp(0.0, 1.0))
+    Radius::new_scene_units(0.035 + 0.05 * probability.clamp(0.0, 1.0))
 }
 
 /// Red (0) over amber to green (1).
