@@ -1,6 +1,6 @@
 """Pictures of the rerun viewer for the README, from a real recording, without a display.
 
-From: an `.rrd` that `./launch/demo` wrote. To: `docs/pictures/demo.png`, the whole viewer at one look in the middle of a
+From: an `.rrd` that `./launch/demo` wrote. To: `docs/pictures/demo.png`, the whole viewer at one look of a
 successful episode. Needs what `docs/pictures/README.md` lists. The viewer has no way to be told a time, but shows the
 newest data: it gets the recording up to that look only, and the layout that the recording brings along.
 """
@@ -61,16 +61,17 @@ def episodes(chunks: list[Chunk]) -> list[tuple[str, bool, int, int]]:
 
 
 def busiest(chunks: list[Chunk], first: int, last: int) -> int:
-    """The look of the third quarter whose executed steps lead furthest: the hand has arrived and does something."""
-    begin, end = (first + last) / 2, (first + 3 * last) / 4
-    furthest = (int(end), 0.0)
+    """A look late in the episode whose steps lead far: the hand has arrived, and something moves."""
+    begin, end = first + 0.65 * (last - first), first + 0.9 * (last - first)
+    reaches = {int(end): 0.0}
     for chunk in chunks:
         if chunk.entity_path == "/world/chunk/executed":
             batch = chunk.to_record_batch()
             for look, strips in zip(batch["look"].to_pylist(), batch["LineStrips3D:strips"].to_pylist()):
                 if begin <= look <= end and strips and strips[0]:
-                    furthest = max(furthest, (look, math.dist(strips[0][0], strips[0][-1])), key=lambda pair: pair[1])
-    return furthest[0]
+                    reaches[look] = math.dist(strips[0][0], strips[0][-1])
+    far = 0.9 * max(reaches.values())
+    return max(look for look, reach in reaches.items() if reach >= far)
 
 
 def until(chunk: Chunk, look: int) -> list[Chunk]:
