@@ -35,6 +35,8 @@ const IN_FLIGHT_BYTES_MAX: u64 = 16 << 20;
 /// Rows that lie longer are written out. Long for a file (fewer, larger chunks), short for eyes.
 const FILE_FLUSH: Duration = Duration::from_secs(2);
 const VIEWER_FLUSH: Duration = Duration::from_millis(10);
+/// Longest wait for a viewer to accept a connection, for each of its addresses.
+const VIEWER_ANSWER_MAX: Duration = Duration::from_secs(2);
 /// Name under which the viewer keeps the layout.
 const APPLICATION: &str = "egogrid";
 
@@ -143,8 +145,22 @@ pub(crate) type OpenOutput = Box<dyn FnOnce() -> Result<Box<dyn Output>, OpenErr
 pub(crate) enum OpenError {
     #[error(transparent)]
     Rerun(#[from] rerun::RecordingStreamError),
-    #[error("no thread for it: {0}")]
-    Thread(#[from] std::io::Error),
+    #[error("{0}")]
+    Address(rerun::external::re_uri::Error),
+    #[error("nothing answers there; start the viewer first (`rerun`, of the version in docs/pictures/README.md)")]
+    NoViewer,
+    #[error(transparent)]
+    System(#[from] std::io::Error),
+}
+
+/// Whether anything listens there. Without a viewer rerun would wait for one for ever, also when it is to end.
+fn answers(url: &str) -> Result<(), OpenError> {
+    use std::net::{TcpStream, ToSocketAddrs};
+    let uri: rerun::external::re_uri::ProxyUri = url.parse().map_err(OpenError::Address)?;
+    let host = uri.origin.host.to_string();
+    let mut places = (host.trim_matches(['[', ']']), uri.origin.port).to_socket_addrs()?;
+    let connect = |place| TcpStream::connect_timeout(&place, VIEWER_ANSWER_MAX).is_ok();
+    if places.any(connect) { Ok(()) } else { Err(OpenError::NoViewer) }
 }
 
 fn builder(flush_tick: Duration) -> RecordingStreamBuilder {
@@ -176,8 +192,7 @@ impl Recorder {
     /// Opens every output that `config` names.
     ///
     /// # Errors
-    /// No output, a file that cannot be created, an address that is none. A viewer that is not there is found later
-    /// and reported by [`Self::finish`].
+    /// No output, a file that cannot be created, an address that is none or where no viewer answers.
     pub fn new(config: RecorderConfig) -> Result<Self, ViewError> {
         let mut outputs: Vec<(String, OpenOutput)> = Vec::new();
         if let Some(path) = config.rrd.clone() {
@@ -188,7 +203,10 @@ impl Recorder {
         }
         if let Some(url) = config.connect.clone() {
             let name = url.clone();
-            let open = move || Ok(log::RerunOutput::boxed(builder(VIEWER_FLUSH).connect_grpc_opts(url)?, &config));
+            let open = move || {
+                answers(&url)?;
+                Ok(log::RerunOutput::boxed(builder(VIEWER_FLUSH).connect_grpc_opts(url)?, &config))
+            };
             outputs.push((name, Box::new(open)));
         }
         Self::with_outputs(outputs)

@@ -128,8 +128,12 @@ fn outputs_that_cannot_be_are_refused_at_the_start() {
     // A directory is no file.
     let config = RecorderConfig { rrd: Some(dir.path().to_owned()), ..RecorderConfig::default() };
     assert!(matches!(Recorder::new(config), Err(ViewError::Open { .. })));
-    let config = RecorderConfig { connect: Some("not an address".to_owned()), ..RecorderConfig::default() };
-    assert!(matches!(Recorder::new(config), Err(ViewError::Open { .. })));
+    // A port that was free a moment ago: nobody listens.
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for url in ["not an address".to_owned(), format!("rerun+http://{free}/proxy")] {
+        let config = RecorderConfig { connect: Some(url), ..RecorderConfig::default() };
+        assert!(matches!(Recorder::new(config), Err(ViewError::Open { .. })));
+    }
 }
 
 /// Chunks of the recording (first) and of its layout (second).
