@@ -49,13 +49,18 @@ pub fn wilson_95(successes: u32, trials: u32) -> Option<[f64; 2]> {
 mod tests {
     use super::*;
 
-    /// Expected values: statsmodels.stats.proportion.proportion_confint(k, n, method="wilson").
+    /// Expected values: scipy.stats.binomtest(k, n).proportion_ci(0.95, "wilson").
     #[test]
-    fn wilson_agrees_with_statsmodels() {
-        let expected = [(47, 50, 0.837_766_8, 0.979_382_6), (0, 10, 0.0, 0.277_532_8), (10, 10, 0.722_467_2, 1.0)];
+    fn wilson_agrees_with_scipy() {
+        let expected = [
+            (47, 50, 0.837_829_083_111_618_2, 0.979_385_029_651_026),
+            (0, 10, 0.0, 0.277_532_799_862_889_26),
+            (10, 10, 0.722_467_200_137_110_9, 1.0),
+            (233, 250, 0.893_810_747_814_296_3, 0.957_114_081_421_639_7),
+        ];
         for (successes, trials, low, high) in expected {
             let [l, h] = wilson_95(successes, trials).unwrap();
-            assert!((l - low).abs() < 5e-5 && (h - high).abs() < 5e-5, "{successes}/{trials}: [{l}, {h}]");
+            assert!((l - low).abs() < 1e-12 && (h - high).abs() < 1e-12, "{successes}/{trials}: [{l}, {h}]");
         }
         assert_eq!(wilson_95(0, 0), None);
     }
