@@ -7,6 +7,7 @@ use egogrid_policies::bundle::Bundle;
 use egogrid_policies::registry::{self, LoadError, LoadOptions};
 use egogrid_runtime::embodiment::{Embodiment, EmbodimentConfig};
 use egogrid_runtime::execution::{Environment, ExecutionError, GraphOptions, Provider};
+use egogrid_runtime::perception::depth::SensorRules;
 use egogrid_runtime::policy::Policy;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::{Path, PathBuf};
@@ -99,7 +100,7 @@ pub fn stats_key(bundle: &Bundle, asked: Option<&str>) -> CommandResult<String> 
     }
 }
 
-/// A warm policy.
+/// A warm policy; `depth` says which readings of the depth camera count.
 ///
 /// # Errors
 /// Everything that keeps the graphs from starting.
@@ -108,9 +109,10 @@ pub fn policy(
     environment: &Environment,
     bundle: &Bundle,
     stats_key: &str,
+    depth: SensorRules,
 ) -> CommandResult<Box<dyn Policy>> {
     let options = LoadOptions { stats_key: stats_key.to_owned(), graph: graph_options(common)? };
-    registry::load(environment, bundle, &options)
+    registry::load_with_depth(environment, bundle, &options, depth)
         .map_err(|error: LoadError| CommandError::missing_if(error.is_missing(), error))
 }
 

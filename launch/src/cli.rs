@@ -116,6 +116,12 @@ pub struct InferArgs {
     /// `sensor`: holes (0, NaN) are left out of every mean; `dense`: an estimator's map, used as it is
     #[arg(long, default_value = "sensor", value_parser = ["sensor", "dense"])]
     pub depth_kind: String,
+    /// Nearest and farthest sensor reading that counts, metres [default: every finite depth above 0]
+    #[arg(long, value_delimiter = ',', num_args = 1, value_name = "MIN,MAX")]
+    pub depth_range_m: Option<Vec<f32>>,
+    /// Largest share of sub-cells without one valid pixel; those take the depth of the nearest valid one and are counted
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    pub empty_share_max: f32,
     /// Camera: TOML with width_px, height_px, matrix = 3x3 and, where the policy wants it, base_from_camera = 4x4
     /// [default: the intrinsics that the checkpoint holds for the statistics key]
     #[arg(long, value_name = "K.toml")]

@@ -15,7 +15,8 @@ use serde_json::json;
 pub fn run(common: &Common, args: &CheckArgs) -> CommandResult {
     let bundle = assemble::bundle(&args.bundle)?;
     let environment = assemble::environment(common)?;
-    let report = check(&environment, &bundle, &assemble::graph_options(common)?).map_err(CommandError::usage)?;
+    let report = check(&environment, &bundle, &assemble::graph_options(common)?)
+        .map_err(|error| CommandError::missing_if(error.is_missing(), error))?;
     if args.json {
         print_json(&json!({
             "bundle": bundle.id(), "ok": report.ok(), "rows": report.rows, "first_difference": report.first_difference(),

@@ -8,7 +8,9 @@ use crate::npy::{self, Element};
 use anyhow::{Context, anyhow, bail};
 use egogrid_policies::bundle::Bundle;
 use egogrid_runtime::camera::{CameraIntrinsics, DepthImage, DepthKind, Frame, RgbImage, SIDE_PX_MAX, Stamp};
+use egogrid_runtime::embodiment::DepthConfig;
 use egogrid_runtime::observation::Observation;
+use egogrid_runtime::perception::depth::SensorRules;
 use egogrid_runtime::policy::{ActionChunk, PolicyError};
 use egogrid_runtime::stage::StageTimes;
 use image::ImageReader;
@@ -36,7 +38,8 @@ pub fn run(common: &Common, args: &InferArgs) -> CommandResult {
     let stats_key = assemble::stats_key(&bundle, args.stats.as_deref())?;
     let observation = observation(args, &bundle, &stats_key)?;
     let environment = assemble::environment(common)?;
-    let mut policy = assemble::policy(common, &environment, &bundle, &stats_key)?;
+    let rules = depth_rules(args)?;
+    let mut policy = assemble::policy(common, &environment, &bundle, &stats_key, rules)?;
     match policy.infer(&observation) {
         Ok(chunk) => {
             if args.json {
@@ -58,6 +61,16 @@ pub fn run(common: &Common, args: &InferArgs) -> CommandResult {
             })
         }
     }
+}
+
+fn depth_rules(args: &InferArgs) -> CommandResult<SensorRules> {
+    let mut depth = DepthConfig { empty_share_max: args.empty_share_max, ..DepthConfig::default() };
+    if let Some(range_m) = &args.depth_range_m {
+        depth.range_m = <[f32; 2]>::try_from(range_m.as_slice()).map_err(|_| {
+            CommandError::usage(anyhow!("--depth-range-m wants two numbers like 0.2,4, found {range_m:?}"))
+        })?;
+    }
+    depth.checked().map_err(CommandError::usage)
 }
 
 fn observation(args: &InferArgs, bundle: &Bundle, stats_key: &str) -> CommandResult<Observation> {
@@ -171,7 +184,7 @@ fn answer(chunk: &ActionChunk) -> Value {
         "stages_ms": stages_ms(&chunk.times),
         "depth_source": depth_source(chunk),
         "depth": chunk.depth.map(|depth| json!({
-            "cells": depth.cells, "cells_empty": depth.cells_empty, "invalid_share": depth.invalid_share,
+            "cells": depth.cells, "cells_empty": depth.cells_empty, "cells_filled": depth.cells_filled, "invalid_share": depth.invalid_share,
         })),
     })
 }

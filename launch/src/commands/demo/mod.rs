@@ -117,8 +117,9 @@ fn assemble_pipeline(common: &Common, args: &DemoArgs, bundle: &Bundle) -> Comma
     };
     let (worker, policy) = std::thread::scope(|scope| {
         let starting = scope.spawn(|| Worker::start(&session, config));
-        let policy = assemble::environment(common)
-            .and_then(|environment| assemble::policy(common, &environment, bundle, &embodiment.stats_key));
+        let policy = assemble::environment(common).and_then(|environment| {
+            assemble::policy(common, &environment, bundle, &embodiment.stats_key, embodiment.depth)
+        });
         (starting.join(), policy)
     });
     let policy = policy?;
