@@ -113,8 +113,9 @@ pub struct InferArgs {
     /// Depth: .npy in metres (float) or millimetres (uint16), or 16-bit PNG in millimetres
     #[arg(long, value_name = "FILE")]
     pub depth: Option<PathBuf>,
-    /// `sensor`: holes (0, NaN) are left out of every mean; `dense`: an estimator's map, used as it is
-    #[arg(long, default_value = "sensor", value_parser = ["sensor", "dense"])]
+    /// `sensor`: holes (0, NaN) are left out of every mean; `dense`: an estimator's map, used as it is; `auto`: sensor, except
+    /// for a float map of the model's own picture size with negative values, which only an estimator makes
+    #[arg(long, default_value = "auto", value_parser = ["auto", "sensor", "dense"])]
     pub depth_kind: String,
     /// Nearest and farthest sensor reading that counts, metres [default: every finite depth above 0]
     #[arg(long, value_delimiter = ',', num_args = 1, value_name = "MIN,MAX")]

@@ -60,14 +60,13 @@ fn golden_case(case: usize, scratch: &Path) -> (Value, String, String) {
     (described, image, npy.to_str().unwrap().to_owned())
 }
 
-fn infer(case: usize, extra: &[&str]) -> (Value, Output) {
+fn infer(case: usize, depth_kind: &str) -> (Value, Output) {
     let scratch = tempfile::tempdir().unwrap();
     let (described, image, depth) = golden_case(case, scratch.path());
     let bundle = golden_bundle();
     let (prompt, key) = (described["prompt"].as_str().unwrap(), described["unnorm_key"].as_str().unwrap());
     let mut args = vec!["infer", &bundle, "--image", &image, "--instruction", prompt, "--depth", &depth];
-    args.extend(["--depth-kind", "dense", "--stats", key, "--json"]);
-    args.extend(extra);
+    args.extend(["--depth-kind", depth_kind, "--stats", key, "--json"]);
     let output = egogrid(&args);
     (described, output)
 }
@@ -75,7 +74,7 @@ fn infer(case: usize, extra: &[&str]) -> (Value, Output) {
 #[test]
 fn infer_prints_the_official_tokens_and_actions() {
     for case in 1..=4 {
-        let (described, output) = infer(case, &[]);
+        let (described, output) = infer(case, if case % 2 == 0 { "auto" } else { "dense" });
         assert!(output.status.success(), "case {case}: {}", stderr(&output));
         let answer = stdout_json(&output);
         let ids: Vec<u64> = answer["token_ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap()).collect();
@@ -98,7 +97,7 @@ fn infer_prints_the_official_tokens_and_actions() {
 
 #[test]
 fn a_generation_that_ends_early_is_exit_code_3_with_its_ids() {
-    let (described, output) = infer(0, &[]);
+    let (described, output) = infer(0, "dense");
     assert_eq!(output.status.code(), Some(3));
     let answer = stdout_json(&output);
     assert_eq!(answer["error"]["kind"], "early_end");
@@ -121,20 +120,33 @@ fn a_sensor_depth_with_negative_values_is_refused_with_the_remedy() {
     let scratch = tempfile::tempdir().unwrap();
     let (_, image, depth) = golden_case(1, scratch.path());
     let bundle = golden_bundle();
-    let output = egogrid(&[
-        "infer",
-        &bundle,
-        "--image",
-        &image,
-        "--depth",
-        &depth,
-        "--instruction",
-        "go",
-        "--stats",
-        "bridge_orig/1.0.0",
-    ]);
+    let mut args = vec!["infer", &bundle, "--image", &image, "--depth", &depth, "--instruction", "go"];
+    args.extend(["--stats", "bridge_orig/1.0.0", "--depth-kind", "sensor"]);
+    let output = egogrid(&args);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("--depth-kind dense"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_hole_in_the_depth_is_refused_until_the_user_allows_it() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (_, image, _) = golden_case(1, scratch.path());
+    let (bundle, npy) = (golden_bundle(), scratch.path().join("holes.npy"));
+    // Sub-cells are 7x7 pixels: this one is a hole.
+    let depth: Vec<f32> = (0..224 * 224).map(|i| if i % 224 < 7 && i / 224 < 7 { 0.0 } else { 1.5 }).collect();
+    write_npy(&npy, &[224, 224], &depth);
+    let mut args = vec!["infer", &bundle, "--image", &image, "--depth", npy.to_str().unwrap(), "--instruction", "go"];
+    args.extend(["--stats", "bridge_orig/1.0.0", "--json"]);
+    let refused = egogrid(&args);
+    assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+    assert_eq!(stdout_json(&refused)["error"]["kind"], "observation");
+    args.extend(["--empty-share-max", "0.01"]);
+    let allowed = egogrid(&args);
+    // Whether the tiny checkpoint then makes a whole chunk is not the promise; that it was let in is.
+    assert_ne!(allowed.status.code(), Some(2), "{}", stderr(&allowed));
+    if allowed.status.success() {
+        assert_eq!(stdout_json(&allowed)["depth"]["cells_filled"], 1);
+    }
 }
 
 #[test]

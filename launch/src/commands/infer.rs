@@ -75,8 +75,9 @@ fn depth_rules(args: &InferArgs) -> CommandResult<SensorRules> {
 
 fn observation(args: &InferArgs, bundle: &Bundle, stats_key: &str) -> CommandResult<Observation> {
     let rgb = read_rgb(&args.image).map_err(CommandError::usage)?;
-    let kind = if args.depth_kind == "dense" { DepthKind::Dense } else { DepthKind::Sensor };
-    let depth = args.depth.as_deref().map(|path| read_depth(path, kind)).transpose().map_err(CommandError::usage)?;
+    let image_px = [bundle.manifest().image.width_px, bundle.manifest().image.height_px];
+    let depth = args.depth.as_deref().map(|path| read_depth(path, &args.depth_kind, image_px));
+    let depth = depth.transpose().map_err(CommandError::usage)?;
     let (intrinsics, base_from_camera) = match &args.camera {
         Some(path) => camera(assemble::toml_file(path)?)
             .with_context(|| path.display().to_string())
@@ -114,7 +115,8 @@ fn read_rgb(path: &Path) -> anyhow::Result<RgbImage> {
     Ok(RgbImage::new(rgb.width(), rgb.height(), rgb.into_raw())?)
 }
 
-fn read_depth(path: &Path, kind: DepthKind) -> anyhow::Result<DepthImage> {
+/// `kind` as on the command line; `image_px` is the size of the picture inside the model.
+fn read_depth(path: &Path, kind: &str, image_px: [u32; 2]) -> anyhow::Result<DepthImage> {
     let values_max = (SIDE_PX_MAX as usize).pow(2);
     let (width_px, height_px, depth_m): (u32, u32, Vec<f32>) = if path.extension().is_some_and(|end| end == "npy") {
         let (shape, values, element) = npy::read(path, values_max)?;
@@ -134,12 +136,22 @@ fn read_depth(path: &Path, kind: DepthKind) -> anyhow::Result<DepthImage> {
         let (width, height) = picture.dimensions();
         (width, height, picture.into_raw().into_iter().map(|mm| f32::from(mm) * 1e-3).collect())
     };
-    if kind == DepthKind::Sensor && depth_m.iter().any(|value| *value < 0.0 && value.is_finite()) {
-        bail!(
+    let negative = depth_m.iter().any(|value| *value < 0.0 && value.is_finite());
+    let kind = match kind {
+        "dense" => DepthKind::Dense,
+        "auto" if negative && [width_px, height_px] == image_px => {
+            eprintln!(
+                "{}: negative depths at the model's own size: an estimator's map, used as it is (--depth-kind dense)",
+                path.display()
+            );
+            DepthKind::Dense
+        }
+        _ if negative => bail!(
             "{}: holds negative depths, which no sensor measures; if it comes from an estimator, say --depth-kind dense",
             path.display()
-        );
-    }
+        ),
+        _ => DepthKind::Sensor,
+    };
     Ok(DepthImage::new(width_px, height_px, kind, depth_m)?)
 }
 
