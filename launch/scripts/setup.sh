@@ -24,9 +24,10 @@ need_tools() {
 
 # Packages as "name:file that proves it is there".
 system_packages() {
-    local missing=()
-    ldconfig -p | grep -q 'libEGL\.so\.1' || missing+=(libegl1)
-    ldconfig -p | grep -q 'libGL\.so\.1' || missing+=(libgl1)
+    local missing=() libraries
+    libraries=$(ldconfig -p 2>/dev/null || /sbin/ldconfig -p)
+    [[ $libraries == *libEGL.so.1* ]] || missing+=(libegl1)
+    [[ $libraries == *libGL.so.1* ]] || missing+=(libgl1)
     compgen -G '/usr/lib/*/dri/swrast_dri.so' >/dev/null || compgen -G '/usr/lib/*/libgallium*.so' >/dev/null \
         || missing+=(libgl1-mesa-dri libegl-mesa0)
     command -v cc >/dev/null || missing+=(gcc libc6-dev)
@@ -40,10 +41,11 @@ system_packages() {
         || die "could not install ${missing[*]}; install them by hand and run again"
 }
 
-# The stamp holds the hash of what was installed, so a changed lock installs again and an interrupted one is not trusted.
+# The stamp holds where and what was installed: a moved checkout or a changed lock installs again, and an interrupted
+# installation is not trusted.
 virtual_environment() {
     local lock=$EGOGRID_ROOT/launch/requirements.lock stamp=$EGOGRID_ROOT/.venv/egogrid.stamp want
-    want=$(sha256sum "$lock" | cut -d' ' -f1)
+    want=$(echo "$EGOGRID_ROOT $(sha256sum < "$lock")")
     if [ "$(cat "$stamp" 2>/dev/null)" != "$want" ]; then
         say "making the Python environment (.venv), about a minute"
         python3 -m venv --clear "$EGOGRID_ROOT/.venv"
