@@ -6,6 +6,7 @@
 
 use serde_json::Value;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -51,11 +52,35 @@ fn an_unknown_task_is_refused_before_anything_moves() {
     assert!(errors.contains("make-coffee") && errors.contains("drawer-open"), "{errors}");
 }
 
-/// Whether some process has `parent` as its parent: field 4 of `/proc/PID/stat`, after the name in parentheses.
-fn has_child(parent: &str) -> bool {
-    let mut stats =
-        fs::read_dir("/proc").unwrap().filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("stat")).ok());
-    stats.any(|stat| stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)) == Some(parent))
+/// kill -9 of the simulator in the middle of an episode: that episode is the harness's failure and not the policy's, the
+/// simulator is started again, and the rest of the episodes are run.
+#[test]
+fn a_killed_simulator_is_a_harness_failure_and_the_demo_goes_on() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut command = demo(&["--tasks", "drawer-close", "--episodes", "3", "--no-recording"], scratch.path());
+    command.env("EGOGRID_LOG", "egogrid_launch=info").stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let pid = child.id().to_string();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.by_ref().any(|line| line.contains("episode begins")), "no episode began");
+    let worker = children(&pid).into_iter().next().expect("the simulator's process");
+    assert!(Command::new("sh").args(["-c", &format!("kill -9 {worker}")]).status().unwrap().success());
+    let rest: Vec<String> = lines.collect();
+    assert_eq!(child.wait().unwrap().code(), Some(3), "{rest:#?}");
+    let written: Value = serde_json::from_slice(&fs::read(scratch.path().join("summary.json")).unwrap()).unwrap();
+    let task = &written["tasks"]["drawer-close"];
+    assert_eq!((task["episodes"].as_u64(), task["harness_failures"].as_u64()), (Some(2), Some(1)), "{written}");
+    assert_eq!(written["episodes"][0]["outcome"]["kind"], "harness");
+}
+
+/// Processes whose parent is `parent`: field 4 of `/proc/PID/stat`, after the name in parentheses.
+fn children(parent: &str) -> Vec<String> {
+    let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let is_child = |pid: &String| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)) == Some(parent)
+    };
+    pids.filter(is_child).collect()
 }
 
 /// Ctrl-C: exit code 130, and a summary of what was done.
@@ -66,7 +91,7 @@ fn an_interrupted_demo_leaves_its_summary() {
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let pid = child.id().to_string();
     let patience = Instant::now() + Duration::from_secs(120);
-    while !has_child(&pid) {
+    while children(&pid).is_empty() {
         assert!(Instant::now() < patience && child.try_wait().unwrap().is_none(), "the simulator never started");
         std::thread::park_timeout(Duration::from_millis(50));
     }

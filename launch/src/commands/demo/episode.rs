@@ -55,6 +55,7 @@ impl Episode<'_> {
         (result, last): (&mut EpisodeResult, &mut Option<Observation>),
     ) -> Result<Outcome, EndpointError> {
         let first = pipeline.sim.reset(self.task, self.seed, SIM_WAIT_MAX)?;
+        tracing::info!(task = self.task, seed = self.seed, "episode begins");
         watch.episode_started(&EpisodeStart {
             task: self.task,
             instruction: &first.observation.instruction,
