@@ -3,8 +3,9 @@
 use crate::bundle::{Bundle, BundleError};
 use crate::spatialvla::SpatialVla;
 use egogrid_action_grids::StatsError;
+use egogrid_runtime::embodiment::DepthConfig;
 use egogrid_runtime::execution::{Environment, ExecutionError, GraphOptions};
-use egogrid_runtime::perception::depth::{DepthError, EmptyCells, SensorRules};
+use egogrid_runtime::perception::depth::{DepthError, SensorRules};
 use egogrid_runtime::policy::Policy;
 use std::fmt;
 use std::str::FromStr;
@@ -102,5 +103,5 @@ pub fn load_with_depth(
 
 /// No upper limit, no hole.
 pub(crate) fn whole_depth() -> Result<SensorRules, DepthError> {
-    SensorRules::new([0.0, f32::MAX], EmptyCells::refused())
+    DepthConfig::default().checked()
 }

@@ -24,11 +24,12 @@ from egogrid_export.spatialvla.cases import Case, load_cases, synthetic_cases
 from egogrid_export.spatialvla.config import ModelConfig, read_config
 from egogrid_export.spatialvla.golden import TEXT_TOKENS_MAX, as_stored, golden_tensors
 from egogrid_export.spatialvla.graphs import CacheShape, build_decode, build_prefill, build_vision
-from egogrid_export.spatialvla.pack import HEAD, check_shapes, head_dim_padded, pack
+from egogrid_export.spatialvla.pack import check_shapes, head_dim_padded, pack
 from egogrid_export.spatialvla.processor import TOKENS_PER_STEP, ProcessorConfig, read_processor, read_tokenizer
 from egogrid_export.spatialvla.readme import readme_text
 from egogrid_export.spatialvla.reference import Reference
 from egogrid_export.spatialvla.selfcheck import check_graphs
+from egogrid_export.spatialvla.tensor_names import HEAD
 
 
 def export(checkpoint: Checkpoint, work: Path, options: Options, progress: Progress) -> None:

@@ -15,14 +15,8 @@ from egogrid_export.checkpoint import Checkpoint
 from egogrid_export.graph import WeightsFile
 from egogrid_export.progress import Progress
 from egogrid_export.spatialvla.config import ModelConfig
+from egogrid_export.spatialvla.tensor_names import EMBEDDINGS, HEAD, POSITION_HEAD, PROJECTOR, SPATIAL, TEXT, TOWER
 
-TEXT = "language_model.model"
-HEAD = "language_model.lm_head.weight"
-EMBEDDINGS = f"{TEXT}.embed_tokens.weight"
-SPATIAL = "spatial_embed_tokens.weight"
-TOWER = "vision_tower.vision_model"
-POSITION_HEAD = "position_embedding_3d.position_embedding_head"
-PROJECTOR = "multi_modal_projector.linear"
 # GroupQueryAttention rotates heads in steps of 16 elements.
 HEAD_DIM_STEP = 16
 

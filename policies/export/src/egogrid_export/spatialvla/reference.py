@@ -13,14 +13,8 @@ import numpy as np
 
 from egogrid_export.checkpoint import Checkpoint
 from egogrid_export.spatialvla.config import ModelConfig
+from egogrid_export.spatialvla.tensor_names import EMBEDDINGS, HEAD, POSITION_HEAD, PROJECTOR, SPATIAL, TEXT, TOWER
 
-TEXT = "language_model.model"
-HEAD = "language_model.lm_head.weight"
-EMBEDDINGS = f"{TEXT}.embed_tokens.weight"
-SPATIAL = "spatial_embed_tokens.weight"
-TOWER = "vision_tower.vision_model"
-POSITION_HEAD = "position_embedding_3d.position_embedding_head"
-PROJECTOR = "multi_modal_projector.linear"
 POSITION_NORM_EPS = 1e-5
 CACHE_BYTES_MAX = 1 << 30
 
