@@ -1,7 +1,8 @@
 """Building ONNX graphs by hand: nodes, and weights that lie in one file next to all graphs of a bundle.
 
 From: packed tensors, written one after the other. To: `weights.bin` and small `*.onnx` files that refer to it by offset and length.
-A tensor that two graphs use is stored once.
+A tensor that two graphs use is stored once. Families say what a tensor is for (`add` or `add_matrix`, `product` or `rows`); how a matrix
+is stored and which operator multiplies with it is decided here and nowhere else.
 """
 
 from __future__ import annotations
@@ -58,6 +59,10 @@ class WeightsFile:
     def add(self, name: str, tensor: np.ndarray) -> None:
         self.add_rows(name, tensor.shape, [tensor])
 
+    def add_matrix(self, name: str, matrix: np.ndarray) -> None:
+        """`[inputs, outputs]`, the right side of a product: what a precision may store in fewer bits."""
+        self.add(name, matrix)
+
     def add_rows(self, name: str, shape: tuple[int, ...], pieces: Iterable[np.ndarray]) -> None:
         """A tensor given as consecutive pieces along its first axis, so that it never has to be in memory as a whole."""
         if name in self.stored:
@@ -110,6 +115,29 @@ class GraphBuilder:
                 proto.external_data.add(key=key, value=str(value))
             self._initializers[name] = proto
         return name
+
+    def product(self, x: str, name: str, out: str | None = None) -> str:
+        """`x @ matrix` for a matrix that was stored by `add_matrix`; `x` is `[..., inputs]`."""
+        return self.op("MatMul", [x, self.weight(name)], out=out)
+
+    def affine(self, x: str, at: str, bias: str = "bias") -> str:
+        """`x @ weight + bias` on a matrix `[n, inputs]`, from `{at}.weight` (`add_matrix`) and `{at}.{bias}`."""
+        return self.op("Gemm", [x, self.weight(f"{at}.weight"), self.weight(f"{at}.{bias}")])
+
+    def rows(self, table: str, ids: str) -> str:
+        """Rows of a table that was stored by `add_rows`."""
+        return self.op("Gather", [self.weight(table), ids])
+
+    def product_by_rows(self, x: str, table: str, out: str | None = None) -> str:
+        """`x @ table.T` on a matrix `[n, width]`, for a table `[rows, width]` that was stored by `add_rows`."""
+        return self.op("Gemm", [x, self.weight(table)], out=out, transB=1)
+
+    def layer_norm(self, x: str, at: str, eps: float) -> str:
+        """With `{at}.weight` and `{at}.bias`, over the last axis."""
+        return self.op("LayerNormalization", [x, self.weight(f"{at}.weight"), self.weight(f"{at}.bias")], epsilon=eps)
+
+    def rms_norm(self, x: str, name: str, eps: float) -> str:
+        return self.op("RMSNormalization", [x, self.weight(name)], epsilon=eps)
 
     def constant(self, name: str, value: np.ndarray) -> str:
         """A small tensor inside the graph file."""

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from egogrid_export.checkpoint import read_json
 from egogrid_export.errors import CheckpointError, MissingError
 from egogrid_export.fields import Fields
+from egogrid_export.pictures import read_picture, synthetic_picture
 from egogrid_export.spatialvla.config import ModelConfig
 from egogrid_export.spatialvla.processor import ProcessorConfig
 
@@ -64,7 +64,7 @@ def synthetic_cases(config: ModelConfig, processor: ProcessorConfig) -> list[Cas
         depth = _synthetic_depth(max(height * 2 // 3, 2 * cells), max(width * 2 // 3, 2 * cells), number)
         cases.append(
             Case(
-                _synthetic_picture(height, width, number),
+                synthetic_picture(height, width, number),
                 depth,
                 SYNTHETIC_DEPTH_MAX_M,
                 intrinsic.astype(np.float32),
@@ -111,7 +111,7 @@ def _load_case(path: Path, config: ModelConfig, processor: ProcessorConfig) -> C
     else:
         intrinsic, size_px = stored_intrinsic(processor, key)
     return Case(
-        _picture(path.parent / _file(fields, "image")),
+        read_picture(path.parent / _file(fields, "image")),
         _depth(path.parent / _file(fields, "depth")),
         fields.number("depth_max_m") if sensor else None,
         intrinsic.astype(np.float32),
@@ -137,14 +137,6 @@ def _matrix(fields: Fields, name: str, side: int) -> np.ndarray:
     return np.array([named.vector(str(row), side) for row in range(side)], dtype=np.float64)
 
 
-def _picture(path: Path) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except OSError as error:
-        raise MissingError(f"the picture {path.name} cannot be read ({error})", "a PNG file", "check --cases") from None
-
-
 def _depth(path: Path) -> np.ndarray:
     try:
         depth = np.load(path, allow_pickle=False)
@@ -153,17 +145,6 @@ def _depth(path: Path) -> np.ndarray:
     if depth.ndim != 2 or depth.dtype != np.float32:
         raise CheckpointError(f"{path.name} is {depth.dtype} {list(depth.shape)}", "float32 [height, width], metres", "convert it")
     return depth
-
-
-def _synthetic_picture(height: int, width: int, number: int) -> np.ndarray:
-    """Integer arithmetic only, so that every machine makes the same bytes: a ramp, a disc and a fine texture."""
-    y, x = np.indices((height, width))
-    disc = (x - width // 3) ** 2 + (y - height // 2) ** 2 < (min(height, width) // 5) ** 2
-    texture = (x * x * 7 + y * y * 13 + x * y * (3 + number)) % 61
-    red = np.where(disc, 210, 40 + 120 * x // width)
-    green = np.where(disc, 30 + 60 * number, 60 + 100 * y // height)
-    blue = 50 + 90 * (x + y) // (width + height)
-    return (np.stack([red, green, blue], axis=-1) + texture[..., None]).astype(np.uint8)
 
 
 def _synthetic_depth(height: int, width: int, number: int) -> np.ndarray:

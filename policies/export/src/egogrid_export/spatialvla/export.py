@@ -14,6 +14,7 @@ from safetensors.numpy import save
 from tokenizers import Tokenizer
 
 from egogrid_export import __version__
+from egogrid_export.attention import CacheShape, head_dim_padded
 from egogrid_export.bundle import write_json, write_manifest
 from egogrid_export.checkpoint import Checkpoint
 from egogrid_export.errors import CheckpointError
@@ -23,8 +24,8 @@ from egogrid_export.progress import Progress
 from egogrid_export.spatialvla.cases import Case, load_cases, synthetic_cases
 from egogrid_export.spatialvla.config import ModelConfig, read_config
 from egogrid_export.spatialvla.golden import TEXT_TOKENS_MAX, as_stored, golden_tensors
-from egogrid_export.spatialvla.graphs import CacheShape, build_decode, build_prefill, build_vision
-from egogrid_export.spatialvla.pack import check_shapes, head_dim_padded, pack
+from egogrid_export.spatialvla.graphs import build_decode, build_prefill, build_vision
+from egogrid_export.spatialvla.pack import check_shapes, pack
 from egogrid_export.spatialvla.processor import TOKENS_PER_STEP, ProcessorConfig, read_processor, read_tokenizer
 from egogrid_export.spatialvla.readme import readme_text
 from egogrid_export.spatialvla.reference import Reference

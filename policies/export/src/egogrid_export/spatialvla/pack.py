@@ -11,20 +11,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from egogrid_export.attention import pack_rotary, padded_heads
 from egogrid_export.checkpoint import Checkpoint
 from egogrid_export.graph import WeightsFile
 from egogrid_export.progress import Progress
 from egogrid_export.spatialvla.config import ModelConfig
 from egogrid_export.spatialvla.tensor_names import EMBEDDINGS, HEAD, POSITION_HEAD, PROJECTOR, SPATIAL, TEXT, TOWER
-
-# GroupQueryAttention rotates heads in steps of 16 elements.
-HEAD_DIM_STEP = 16
-
-
-def head_dim_padded(head_dim: int) -> int:
-    """Width of a head in the graphs and in the cache."""
-    return -(-head_dim // HEAD_DIM_STEP) * HEAD_DIM_STEP
-
 
 def check_shapes(checkpoint: Checkpoint, config: ModelConfig) -> None:
     """Every tensor that the graphs need is there and has the shape that the configuration says."""
@@ -91,7 +83,7 @@ def _pack_vision_layer(checkpoint: Checkpoint, weights: WeightsFile, layer: int)
     for norm, name in (("layer_norm1", "norm1"), ("layer_norm2", "norm2")):
         _copy_pair(checkpoint, weights, f"{source}.{norm}", f"{target}.{name}")
     parts = [f"{source}.self_attn.{name}_proj" for name in "qkv"]
-    weights.add(f"{target}.qkv.weight", np.concatenate([checkpoint.tensor(f"{at}.weight") for at in parts]).T)
+    weights.add_matrix(f"{target}.qkv.weight", np.concatenate([checkpoint.tensor(f"{at}.weight") for at in parts]).T)
     weights.add(f"{target}.qkv.bias", np.concatenate([checkpoint.tensor(f"{at}.bias") for at in parts]))
     for linear, name in (("self_attn.out_proj", "out"), ("mlp.fc1", "fc1"), ("mlp.fc2", "fc2")):
         _copy_linear(checkpoint, weights, f"{source}.{linear}", f"{target}.{name}")
@@ -102,14 +94,14 @@ def _pack_vision_ends(checkpoint: Checkpoint, config: ModelConfig, weights: Weig
     kernel = checkpoint.tensor(f"{embeddings}.patch_embedding.weight").reshape(config.vision.width, -1)
     # (x - 0.5) / 0.5 = 2x - 1: the kernel doubles (exact) and its sum leaves the bias.
     bias = checkpoint.tensor(f"{embeddings}.patch_embedding.bias").astype(np.float64) - kernel.sum(axis=1, dtype=np.float64)
-    weights.add("vision.patch.weight", 2 * kernel.T)
+    weights.add_matrix("vision.patch.weight", 2 * kernel.T)
     weights.add("vision.patch.position", checkpoint.tensor(f"{embeddings}.position_embedding.weight") + bias)
     _copy_pair(checkpoint, weights, f"{TOWER}.post_layernorm", "vision.norm")
     _copy_linear(checkpoint, weights, f"{POSITION_HEAD}.0", "ego3d.0")
     _copy_pair(checkpoint, weights, f"{POSITION_HEAD}.1", "ego3d.1")
     _copy_linear(checkpoint, weights, f"{POSITION_HEAD}.3", "ego3d.3")
     scale = config.text.width**-0.5
-    weights.add("projector.weight", checkpoint.tensor(f"{PROJECTOR}.weight").T.astype(np.float64) * scale)
+    weights.add_matrix("projector.weight", checkpoint.tensor(f"{PROJECTOR}.weight").T.astype(np.float64) * scale)
     weights.add("projector.bias", checkpoint.tensor(f"{PROJECTOR}.bias").astype(np.float64) * scale)
 
 
@@ -123,12 +115,12 @@ def _pack_text_layer(checkpoint: Checkpoint, config: ModelConfig, weights: Weigh
         ("post_feedforward_layernorm", "norm_mlp_out"),
     ):
         weights.add(f"{target}.{name}", 1 + checkpoint.tensor(f"{source}.{norm}.weight"))
-    q, k, v = (_padded_heads(checkpoint.tensor(f"{source}.self_attn.{name}_proj.weight"), text.head_dim) for name in "qkv")
-    weights.add(f"{target}.qkv", np.concatenate([q, k, v]).T)
+    q, k, v = (padded_heads(checkpoint.tensor(f"{source}.self_attn.{name}_proj.weight"), text.head_dim) for name in "qkv")
+    weights.add_matrix(f"{target}.qkv", np.concatenate([q, k, v]).T)
     del q, k, v
-    weights.add(f"{target}.o", _padded_heads(checkpoint.tensor(f"{source}.self_attn.o_proj.weight").T, text.head_dim))
+    weights.add_matrix(f"{target}.o", padded_heads(checkpoint.tensor(f"{source}.self_attn.o_proj.weight").T, text.head_dim))
     for name in ("gate", "up", "down"):
-        weights.add(f"{target}.{name}", checkpoint.tensor(f"{source}.mlp.{name}_proj.weight").T)
+        weights.add_matrix(f"{target}.{name}", checkpoint.tensor(f"{source}.mlp.{name}_proj.weight").T)
 
 
 def _pack_text_ends(checkpoint: Checkpoint, config: ModelConfig, weights: WeightsFile, capacity: int) -> None:
@@ -140,14 +132,8 @@ def _pack_text_ends(checkpoint: Checkpoint, config: ModelConfig, weights: Weight
     weights.add_rows("text.embeddings_scaled", table, (rows * scale for rows in _embedding_rows(checkpoint, config)))
     head = _embedding_rows(checkpoint, config) if text.tied_head else (rows for _, rows in checkpoint.row_chunks(HEAD))
     weights.add_rows("text.head", table, head)
-    # Row i is position i + 1: the official positions start at 1.
-    half, padded_half = text.head_dim // 2, head_dim_padded(text.head_dim) // 2
-    exponents = np.arange(0, text.head_dim, 2, dtype=np.float32) / np.float32(text.head_dim)
-    inverse = np.float32(1) / np.float32(text.rope_theta) ** exponents
-    angles = np.zeros((capacity, padded_half), dtype=np.float32)
-    angles[:, :half] = np.arange(1, capacity + 1, dtype=np.float32)[:, None] * inverse
-    weights.add("text.cos", np.cos(angles))
-    weights.add("text.sin", np.sin(angles))
+    # The official positions start at 1.
+    pack_rotary(weights, text.head_dim, text.rope_theta, 1, capacity)
 
 
 def _embedding_rows(checkpoint: Checkpoint, config: ModelConfig) -> Iterator[np.ndarray]:
@@ -162,17 +148,8 @@ def _embedding_rows(checkpoint: Checkpoint, config: ModelConfig) -> Iterator[np.
         yield rows
 
 
-def _padded_heads(matrix: np.ndarray, head_dim: int) -> np.ndarray:
-    """`[heads * head_dim, D]` with zero rows after each half of each head; rotary positions pair the halves."""
-    half, padded_half = head_dim // 2, head_dim_padded(head_dim) // 2
-    halves = matrix.reshape(-1, half, matrix.shape[1])
-    padded = np.zeros((len(halves), padded_half, matrix.shape[1]), dtype=matrix.dtype)
-    padded[:, :half] = halves
-    return padded.reshape(-1, matrix.shape[1])
-
-
 def _copy_linear(checkpoint: Checkpoint, weights: WeightsFile, source: str, target: str) -> None:
-    weights.add(f"{target}.weight", checkpoint.tensor(f"{source}.weight").T)
+    weights.add_matrix(f"{target}.weight", checkpoint.tensor(f"{source}.weight").T)
     weights.add(f"{target}.bias", checkpoint.tensor(f"{source}.bias"))
 
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from egogrid_export.checkpoint import Checkpoint
+from egogrid_export.network import Network, gelu_tanh, rotated, softcapped, softmax
 from egogrid_export.spatialvla.config import ModelConfig
 from egogrid_export.spatialvla.tensor_names import EMBEDDINGS, HEAD, POSITION_HEAD, PROJECTOR, SPATIAL, TEXT, TOWER
 
 POSITION_NORM_EPS = 1e-5
-CACHE_BYTES_MAX = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,12 @@ class Generation:
     logits: list[np.ndarray]
 
 
-class Reference:
-    """One checkpoint's network. Small weights stay in memory, large ones are read again each time."""
+class Reference(Network):
+    """One checkpoint's network."""
 
     def __init__(self, checkpoint: Checkpoint, config: ModelConfig) -> None:
-        self._checkpoint, self._config = checkpoint, config
-        self._kept: dict[str, np.ndarray] = {}
-        self._kept_bytes = 0
+        super().__init__(checkpoint)
+        self._config = config
 
     # ---- vision
 
@@ -43,31 +42,31 @@ class Reference:
         size, grid = vision.patch_size_px, vision.grid
         pixels = (pixel_values - np.float32(0.5)) / np.float32(0.5)
         patches = pixels.reshape(3, grid, size, grid, size).transpose(1, 3, 0, 2, 4).reshape(vision.patches, -1)
-        kernel = self._weight(f"{TOWER}.embeddings.patch_embedding.weight").reshape(vision.width, -1)
-        x = patches @ kernel.T + self._weight(f"{TOWER}.embeddings.patch_embedding.bias")
-        x = x + self._weight(f"{TOWER}.embeddings.position_embedding.weight")
+        kernel = self.weight(f"{TOWER}.embeddings.patch_embedding.weight").reshape(vision.width, -1)
+        x = patches @ kernel.T + self.weight(f"{TOWER}.embeddings.patch_embedding.bias")
+        x = x + self.weight(f"{TOWER}.embeddings.position_embedding.weight")
         for layer in range(vision.layers):
             at = f"{TOWER}.encoder.layers.{layer}"
-            x = x + self._vision_attention(self._layer_norm(x, f"{at}.layer_norm1", vision.norm_eps), f"{at}.self_attn")
-            hidden = self._linear(self._layer_norm(x, f"{at}.layer_norm2", vision.norm_eps), f"{at}.mlp.fc1")
-            x = x + self._linear(_gelu_tanh(hidden), f"{at}.mlp.fc2")
-        return self._layer_norm(x, f"{TOWER}.post_layernorm", vision.norm_eps)[None]
+            x = x + self._vision_attention(self.layer_norm(x, f"{at}.layer_norm1", vision.norm_eps), f"{at}.self_attn")
+            hidden = self.linear(self.layer_norm(x, f"{at}.layer_norm2", vision.norm_eps), f"{at}.mlp.fc1")
+            x = x + self.linear(gelu_tanh(hidden), f"{at}.mlp.fc2")
+        return self.layer_norm(x, f"{TOWER}.post_layernorm", vision.norm_eps)[None]
 
     def position_embedding(self, freq_encoding: np.ndarray) -> np.ndarray:
         """`[1, P, F]` to `[1, P, V]`."""
-        hidden = self._linear(freq_encoding, f"{POSITION_HEAD}.0")
-        hidden = np.maximum(self._layer_norm(hidden, f"{POSITION_HEAD}.1", POSITION_NORM_EPS), 0)
-        return self._linear(hidden, f"{POSITION_HEAD}.3")
+        hidden = self.linear(freq_encoding, f"{POSITION_HEAD}.0")
+        hidden = np.maximum(self.layer_norm(hidden, f"{POSITION_HEAD}.1", POSITION_NORM_EPS), 0)
+        return self.linear(hidden, f"{POSITION_HEAD}.3")
 
     def image_features(self, siglip: np.ndarray, position: np.ndarray) -> np.ndarray:
         """Sum of both `[1, P, V]`, projected and divided by sqrt(D): `[1, P, D]`."""
-        return self._linear(siglip + position, PROJECTOR) / np.float32(self._config.text.width**0.5)
+        return self.linear(siglip + position, PROJECTOR) / np.float32(self._config.text.width**0.5)
 
     def _vision_attention(self, x: np.ndarray, at: str) -> np.ndarray:
         heads = self._config.vision.heads
-        q, k, v = (self._linear(x, f"{at}.{name}_proj").reshape(len(x), heads, -1).swapaxes(0, 1) for name in "qkv")
+        q, k, v = (self.linear(x, f"{at}.{name}_proj").reshape(len(x), heads, -1).swapaxes(0, 1) for name in "qkv")
         scores = q @ k.swapaxes(1, 2) * np.float32(q.shape[-1] ** -0.5)
-        return self._linear((_softmax(scores) @ v).swapaxes(0, 1).reshape(len(x), -1), f"{at}.out_proj")
+        return self.linear((softmax(scores) @ v).swapaxes(0, 1).reshape(len(x), -1), f"{at}.out_proj")
 
     # ---- language
 
@@ -101,20 +100,23 @@ class Reference:
         x = embeddings * np.float32(text.width**0.5)
         for layer in range(text.layers):
             at = f"{TEXT}.layers.{layer}"
-            attended = self._text_attention(self._rms_norm(x, f"{at}.input_layernorm"), at, layer, position, past)
-            x = x + self._rms_norm(attended, f"{at}.post_attention_layernorm")
-            hidden = self._rms_norm(x, f"{at}.pre_feedforward_layernorm")
-            gate = _gelu_tanh(hidden @ self._weight(f"{at}.mlp.gate_proj.weight").T)
-            hidden = (gate * (hidden @ self._weight(f"{at}.mlp.up_proj.weight").T)) @ self._weight(f"{at}.mlp.down_proj.weight").T
-            x = x + self._rms_norm(hidden, f"{at}.post_feedforward_layernorm")
-        return self._head(self._rms_norm(x[-1], f"{TEXT}.norm"))
+            attended = self._text_attention(self._norm(x, f"{at}.input_layernorm.weight"), at, layer, position, past)
+            x = x + self._norm(attended, f"{at}.post_attention_layernorm.weight")
+            hidden = self._norm(x, f"{at}.pre_feedforward_layernorm.weight")
+            gate = gelu_tanh(self.product(hidden, f"{at}.mlp.gate_proj.weight"))
+            hidden = (gate * (self.product(hidden, f"{at}.mlp.up_proj.weight"))) @ self.weight(f"{at}.mlp.down_proj.weight").T
+            x = x + self._norm(hidden, f"{at}.post_feedforward_layernorm.weight")
+        return self._head(self._norm(x[-1], f"{TEXT}.norm.weight"))
+
+    def _norm(self, x: np.ndarray, name: str) -> np.ndarray:
+        return self.rms_norm(x, name, self._config.text.norm_eps, offset=1.0)
 
     def _text_attention(self, x: np.ndarray, at: str, layer: int, position: int, past: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
         text = self._config.text
         q, k, v = (
-            (x @ self._weight(f"{at}.self_attn.{name}_proj.weight").T).reshape(len(x), -1, text.head_dim).swapaxes(0, 1) for name in "qkv"
+            (self.product(x, f"{at}.self_attn.{name}_proj.weight")).reshape(len(x), -1, text.head_dim).swapaxes(0, 1) for name in "qkv"
         )
-        q, k = self._rotated(q, position), self._rotated(k, position)
+        q, k = (rotated(heads, position, text.rope_theta) for heads in (q, k))
         if layer < len(past):
             k, v = (np.concatenate([old, new], axis=1) for old, new in zip(past[layer], (k, v), strict=True))
             past[layer] = (k, v)
@@ -122,19 +124,9 @@ class Reference:
             past.append((k, v))
         group = text.heads // text.kv_heads
         scores = q @ np.repeat(k, group, axis=0).swapaxes(1, 2) * np.float32(text.attention_scale)
-        weights = _softmax(_softcap(scores, text.attention_softcap))
+        weights = softmax(softcapped(scores, text.attention_softcap))
         mixed = (weights @ np.repeat(v, group, axis=0)).swapaxes(0, 1).reshape(len(x), -1)
-        return mixed @ self._weight(f"{at}.self_attn.o_proj.weight").T
-
-    def _rotated(self, x: np.ndarray, position: int) -> np.ndarray:
-        """Rotary positions `position..` on `[heads, n, head_dim]`, halves convention."""
-        half = x.shape[-1] // 2
-        exponents = np.arange(0, x.shape[-1], 2, dtype=np.float32) / np.float32(x.shape[-1])
-        inverse = np.float32(1) / np.float32(self._config.text.rope_theta) ** exponents
-        angles = np.arange(position, position + x.shape[1], dtype=np.float32)[:, None] * inverse
-        cos, sin = np.cos(angles), np.sin(angles)
-        first, second = x[..., :half], x[..., half:]
-        return np.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+        return self.product(mixed, f"{at}.self_attn.o_proj.weight")
 
     def _head(self, x: np.ndarray) -> np.ndarray:
         text = self._config.text
@@ -148,41 +140,4 @@ class Reference:
         else:
             for first, rows in self._checkpoint.row_chunks(HEAD):
                 logits[first : first + len(rows)] = rows @ x
-        return _softcap(logits, text.final_softcap)
-
-    # ---- shared
-
-    def _weight(self, name: str) -> np.ndarray:
-        if name in self._kept:
-            return self._kept[name]
-        tensor = self._checkpoint.tensor(name)
-        if self._kept_bytes + tensor.nbytes <= CACHE_BYTES_MAX:
-            self._kept[name] = tensor
-            self._kept_bytes += tensor.nbytes
-        return tensor
-
-    def _linear(self, x: np.ndarray, at: str) -> np.ndarray:
-        return x @ self._weight(f"{at}.weight").T + self._weight(f"{at}.bias")
-
-    def _layer_norm(self, x: np.ndarray, at: str, eps: float) -> np.ndarray:
-        centered = x - x.mean(axis=-1, keepdims=True)
-        scale = np.sqrt((centered * centered).mean(axis=-1, keepdims=True) + np.float32(eps))
-        return centered / scale * self._weight(f"{at}.weight") + self._weight(f"{at}.bias")
-
-    def _rms_norm(self, x: np.ndarray, at: str) -> np.ndarray:
-        eps = np.float32(self._config.text.norm_eps)
-        return x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + eps) * (1 + self._weight(f"{at}.weight"))
-
-
-def _gelu_tanh(x: np.ndarray) -> np.ndarray:
-    inner = np.float32((2 / np.pi) ** 0.5) * (x + np.float32(0.044715) * x * x * x)
-    return np.float32(0.5) * x * (1 + np.tanh(inner))
-
-
-def _softmax(x: np.ndarray) -> np.ndarray:
-    exponentials = np.exp(x - x.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
-
-
-def _softcap(x: np.ndarray, cap: float | None) -> np.ndarray:
-    return x if cap is None else np.tanh(x / np.float32(cap)) * np.float32(cap)
+        return softcapped(logits, text.final_softcap)
