@@ -192,7 +192,7 @@ def test_an_existing_directory_is_never_overwritten_without_being_asked(variant,
     assert export(checkpoint, tmp_path / "other", "--replace") == 0
 
 
-@pytest.mark.parametrize(("argument", "value"), [("--precision", "fp16"), ("--depth", "estimated")])
+@pytest.mark.parametrize(("argument", "value"), [("--precision", "fp8"), ("--depth", "estimated")])
 def test_what_is_not_built_is_refused_with_what_is(variant, tmp_path: Path, capsys, argument: str, value: str) -> None:
     with pytest.raises(SystemExit) as stop:
         export(variant(), tmp_path / "bundle", argument, value)

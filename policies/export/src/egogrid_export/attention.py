@@ -70,7 +70,7 @@ def pack_rotary(weights: WeightsFile, head_dim: int, theta: float, first_positio
 def self_attention(graph: GraphBuilder, normed: str, at: str, heads: int, tokens: int, width: int) -> str:
     """Of a vision tower: `[tokens, width]` to mixed heads `[tokens, width]`, from `{at}.weight` `[width, q|k|v]` and `{at}.bias`."""
     batched = graph.op("Reshape", [normed, graph.integers(1, tokens, width)])
-    qkv = [graph.weight(f"{at}.weight"), graph.weight(f"{at}.bias")]
+    qkv = [graph.weight_f32(f"{at}.weight"), graph.weight(f"{at}.bias")]
     mixed = graph.op("Attention", [batched, *qkv], domain=MICROSOFT, num_heads=heads)
     return graph.op("Reshape", [mixed, graph.integers(tokens, width)])
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from egogrid_export.bundle import bundle_directory
 from egogrid_export.checkpoint import Checkpoint
 from egogrid_export.errors import CheckpointError, ExportError, UsageError
-from egogrid_export.options import DEPTH_SOURCES, PRECISIONS, Options
+from egogrid_export.options import DEPTH_SOURCES, Options
+from egogrid_export.precision import PRECISIONS
 from egogrid_export.progress import Progress, peak_memory_mb
 from egogrid_export.spatialvla.export import export as export_spatialvla
 
@@ -54,7 +55,7 @@ def _parse(arguments: list[str] | None) -> Options:
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT_DIR", type=Path, help="config.json, *.safetensors, tokenizer.json, …")
     parser.add_argument("bundle", metavar="BUNDLE_DIR", type=Path, help="where the bundle is to lie; must not exist yet")
-    parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0], help="of the weights (default: %(default)s)")
+    parser.add_argument("--precision", choices=tuple(PRECISIONS), default="fp32", help="of the weights (default: %(default)s)")
     parser.add_argument("--depth", choices=DEPTH_SOURCES, default=DEPTH_SOURCES[0], help="where depth comes from (default: %(default)s)")
     parser.add_argument("--cases", metavar="DIR", type=Path, help="own golden cases, NAME.json each, instead of two synthetic ones")
     parser.add_argument("--replace", action="store_true", help="replace a bundle that lies at BUNDLE_DIR")
@@ -64,7 +65,7 @@ def _parse(arguments: list[str] | None) -> Options:
     return Options(
         checkpoint=given.checkpoint,
         bundle=given.bundle,
-        precision=given.precision,
+        precision=PRECISIONS[given.precision],
         depth=given.depth,
         cases=given.cases,
         replace=given.replace,

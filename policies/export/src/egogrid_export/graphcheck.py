@@ -9,9 +9,8 @@ import numpy as np
 
 from egogrid_export.errors import CheckError, MissingError
 from egogrid_export.graph import WEIGHTS_FILE
+from egogrid_export.precision import PRECISIONS
 
-# Of the largest value of the reference. The smallest known mistake (pixel centres in bf16) moves logits by 3e-4 of it.
-TOLERANCE = 1e-4
 # Beyond this a session reads weights.bin in place, slower, and does not make its own rearranged copy of it.
 REPACKED_BYTES_MAX = 1 << 30
 
@@ -28,13 +27,16 @@ def session(directory: Path, name: str) -> Any:
     return onnxruntime.InferenceSession(directory / f"{name}.onnx", options, providers=["CPUExecutionProvider"])
 
 
-def compare(worst: dict[str, float], graph: str, stage: str, found: np.ndarray, expected: np.ndarray) -> None:
+def compare(
+    worst: dict[str, float], graph: str, stage: str, found: np.ndarray, expected: np.ndarray, tolerance: float = PRECISIONS["fp32"].tolerance
+) -> None:
+    """Keeps the largest difference of each stage in `worst`; raises where it is more than `tolerance` of the largest value."""
     scale = float(np.abs(expected).max()) or 1.0
     difference = float(np.abs(found.astype(np.float64) - expected).max()) / scale
     worst[stage] = max(worst.get(stage, 0.0), difference)
-    if not difference <= TOLERANCE:
+    if not difference <= tolerance:
         raise CheckError(
             f"graph {graph}: {stage} differs from the reference by {difference:.1e} of its largest value",
-            f"at most {TOLERANCE:.0e}",
+            f"at most {tolerance:.0e}",
             "report this checkpoint's config.json: the exporter does not build its graph right",
         )

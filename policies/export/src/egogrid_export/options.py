@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-PRECISIONS = ("fp32",)
+from egogrid_export.precision import Precision
+
 DEPTH_SOURCES = ("sensor",)
 
 
@@ -13,7 +14,7 @@ DEPTH_SOURCES = ("sensor",)
 class Options:
     checkpoint: Path
     bundle: Path
-    precision: str
+    precision: Precision
     depth: str
     cases: Path | None
     replace: bool

@@ -44,7 +44,7 @@ def export(checkpoint: Checkpoint, work: Path, options: Options, progress: Progr
     if config.text.tied_head and HEAD in checkpoint:
         progress.line(f"note: config.json ties the embeddings, so {HEAD} of the file is not used, as in the official code")
 
-    with WeightsFile(work) as weights:
+    with WeightsFile(work, options.precision) as weights:
         pack(checkpoint, config, weights, cache.capacity, progress)
     graphs = [build_vision(config, weights), build_prefill(config, weights, cache), build_decode(config, weights, cache)]
     for graph in graphs:
@@ -53,7 +53,7 @@ def export(checkpoint: Checkpoint, work: Path, options: Options, progress: Progr
     golden = _golden(checkpoint, config, processor, tokenizer, cases, progress)
     if options.check:
         progress.line("check the written graphs")
-        worst = check_graphs(work, config.text.layers, golden)
+        worst = check_graphs(work, config.text.layers, golden, options.precision.tolerance)
         widest = max(worst, key=lambda stage: worst[stage])
         progress.line(f"graphs agree with the reference on {len(cases)} cases, largest relative difference {worst[widest]:.0e} ({widest})")
     stored = [as_stored(tensors, config, processor) for tensors in golden]
@@ -101,8 +101,8 @@ def _write_tables(
     write_json(work / "grid.json", processor.grid.to_json())
     write_json(work / "statistics.json", processor.statistics)
     write_json(work / "intrinsics.json", processor.intrinsics)
-    (work / "README.md").write_text(readme_text(tables, options.precision, list(processor.statistics)), encoding="utf-8")
-    write_manifest(work, {"family": "spatialvla", "precision": options.precision}, tables, graphs)
+    (work / "README.md").write_text(readme_text(tables, options.precision.name, list(processor.statistics)), encoding="utf-8")
+    write_manifest(work, {"family": "spatialvla", "precision": options.precision.name}, tables, graphs)
 
 
 def _tables(

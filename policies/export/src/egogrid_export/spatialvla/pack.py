@@ -101,7 +101,7 @@ def _pack_vision_ends(checkpoint: Checkpoint, config: ModelConfig, weights: Weig
     _copy_pair(checkpoint, weights, f"{POSITION_HEAD}.1", "ego3d.1")
     _copy_linear(checkpoint, weights, f"{POSITION_HEAD}.3", "ego3d.3")
     scale = config.text.width**-0.5
-    weights.add_matrix("projector.weight", checkpoint.tensor(f"{PROJECTOR}.weight").T.astype(np.float64) * scale)
+    weights.add_matrix("projector.weight", checkpoint.tensor(f"{PROJECTOR}.weight").T, scale)
     weights.add("projector.bias", checkpoint.tensor(f"{PROJECTOR}.bias").astype(np.float64) * scale)
 
 
@@ -128,8 +128,8 @@ def _pack_text_ends(checkpoint: Checkpoint, config: ModelConfig, weights: Weight
     norm = 1 + checkpoint.tensor(f"{TEXT}.norm.weight").astype(np.float64)
     weights.add("text.norm", norm / (text.final_softcap or 1.0))
     table = (text.vocabulary, text.width)
-    scale = np.float32(text.width**0.5)
-    weights.add_rows("text.embeddings_scaled", table, (rows * scale for rows in _embedding_rows(checkpoint, config)))
+    scale = float(np.float32(text.width**0.5))
+    weights.add_rows("text.embeddings_scaled", table, _embedding_rows(checkpoint, config), scale)
     head = _embedding_rows(checkpoint, config) if text.tied_head else (rows for _, rows in checkpoint.row_chunks(HEAD))
     weights.add_rows("text.head", table, head)
     # The official positions start at 1.

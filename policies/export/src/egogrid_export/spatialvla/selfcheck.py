@@ -16,14 +16,14 @@ from egogrid_export.graphcheck import compare, session
 VISION_STAGES = ["pos_embed_3d", "siglip_last_hidden", "image_features"]
 
 
-def check_graphs(directory: Path, layers: int, cases: list[dict[str, np.ndarray]]) -> dict[str, float]:
+def check_graphs(directory: Path, layers: int, cases: list[dict[str, np.ndarray]], tolerance: float) -> dict[str, float]:
     """The largest relative difference of each stage; raises at the first that differs too much."""
     worst: dict[str, float] = {}
     vision = session(directory, "vision")
     for case in cases:
         found = vision.run(VISION_STAGES, {name: case[name] for name in ("pixel_values", "freq_encoding")})
         for stage, value in zip(VISION_STAGES, found, strict=True):
-            compare(worst, "vision", stage, value, case[stage])
+            compare(worst, "vision", stage, value, case[stage], tolerance)
     del vision
 
     parts = [f"{layer}.{part}" for layer in range(layers) for part in ("key", "value")]
@@ -32,7 +32,7 @@ def check_graphs(directory: Path, layers: int, cases: list[dict[str, np.ndarray]
     for case in cases:
         inputs = {"image_features": case["image_features"], "text_ids": case["text_ids"][None]}
         logits, *cache = prefill.run(outputs, inputs)
-        compare(worst, "prefill", "step0_logits", logits[0], case["step0_logits"])
+        compare(worst, "prefill", "step0_logits", logits[0], case["step0_logits"], tolerance)
         caches.append({f"past.{part}": rows for part, rows in zip(parts, cache, strict=True)})
     del prefill
 
@@ -46,7 +46,7 @@ def check_graphs(directory: Path, layers: int, cases: list[dict[str, np.ndarray]
                 "total_len": np.array(filled + 1, dtype=np.int32),
             }
             logits, *rows = decode.run(outputs, inputs | cache)
-            compare(worst, "decode", f"step{step}_logits", logits[0], case[f"step{step}_logits"])
+            compare(worst, "decode", f"step{step}_logits", logits[0], case[f"step{step}_logits"], tolerance)
             cache = dict(zip(cache, rows, strict=True))
             filled += 1
     return worst
