@@ -16,7 +16,7 @@ pub use error::BundleError;
 pub use files::Progress;
 pub use golden::GoldenCase;
 pub use intrinsics::StoredIntrinsics;
-pub use manifest::Manifest;
+pub use manifest::{FamilyTables, Manifest};
 
 use crate::registry::Family;
 use egogrid_action_grids::{ActionTokenizer, StatisticsTable};
@@ -44,7 +44,6 @@ const GOLDEN_BYTES_MAX: u64 = 512 << 20;
 #[derive(Debug, Clone)]
 pub struct Bundle {
     dir: PathBuf,
-    family: Family,
     manifest: Manifest,
     action_tokenizer: ActionTokenizer,
     statistics: StatisticsTable,
@@ -65,7 +64,7 @@ impl Bundle {
     /// # Errors
     /// The first thing that is not as it should be.
     pub fn open_with_progress(dir: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Self, BundleError> {
-        let (family, manifest) = read_manifest(dir)?;
+        let manifest = read_manifest(dir)?;
         files::check_listing(dir, &manifest)?;
         let json = |file| files::read_verified(dir, &manifest, file, JSON_BYTES_MAX);
         let action_tokenizer = grid::parse(&json(GRID_FILE)?, &manifest)?;
@@ -73,7 +72,7 @@ impl Bundle {
         let statistics = statistics.map_err(|error| json_error(STATISTICS_FILE, &error))?;
         let intrinsics = IntrinsicsTable::parse(&json(INTRINSICS_FILE)?)?;
         files::verify_all(dir, &manifest, progress)?;
-        Ok(Self { dir: dir.to_path_buf(), family, manifest, action_tokenizer, statistics, intrinsics })
+        Ok(Self { dir: dir.to_path_buf(), manifest, action_tokenizer, statistics, intrinsics })
     }
 
     /// Where it lies.
@@ -83,12 +82,12 @@ impl Bundle {
 
     /// Its policy family.
     pub fn family(&self) -> Family {
-        self.family
+        self.manifest.family()
     }
 
     /// Family and checkpoint: `spatialvla/NAME`.
     pub fn id(&self) -> String {
-        format!("{}/{}", self.family, self.manifest.origin.checkpoint)
+        format!("{}/{}", self.family(), self.manifest.origin.checkpoint)
     }
 
     /// What `bundle.toml` says; every number is within its bounds.
@@ -136,7 +135,7 @@ impl Bundle {
 ///
 /// # Errors
 /// The first thing that is not as it should be.
-pub fn read_manifest(dir: &Path) -> Result<(Family, Manifest), BundleError> {
+pub fn read_manifest(dir: &Path) -> Result<Manifest, BundleError> {
     let path = dir.join(MANIFEST_FILE);
     if !path.is_file() {
         return Err(BundleError::NotABundle { dir: dir.to_path_buf() });
@@ -160,7 +159,7 @@ fn checked_body(bytes: &[u8]) -> Result<&[u8], BundleError> {
 ///
 /// # Errors
 /// The first thing that is not as it should be.
-pub fn parse_manifest(bytes: &[u8]) -> Result<(Family, Manifest), BundleError> {
+pub fn parse_manifest(bytes: &[u8]) -> Result<Manifest, BundleError> {
     let malformed = |detail: String| BundleError::Manifest { detail };
     let text = str::from_utf8(bytes).map_err(|error| malformed(error.to_string()))?;
     let table = text.parse::<toml::Table>().map_err(|error| malformed(error.to_string()))?;
@@ -173,12 +172,12 @@ pub fn parse_manifest(bytes: &[u8]) -> Result<(Family, Manifest), BundleError> {
         return Err(malformed("there is no text family".to_owned()));
     };
     let family = family.parse::<Family>()?;
-    let manifest = toml::from_str::<Manifest>(text).map_err(|error| malformed(error.to_string()))?;
+    let manifest = Manifest::parse(family, table)?;
     limits::check(&manifest)?;
-    match family {
-        Family::SpatialVla => crate::spatialvla::check_tables(&manifest)?,
+    match &manifest.tables {
+        FamilyTables::SpatialVla(tables) => crate::spatialvla::check_tables(&manifest, tables)?,
     }
-    Ok((family, manifest))
+    Ok(manifest)
 }
 
 fn json_error(file: &'static str, error: &serde_json::Error) -> BundleError {

@@ -9,17 +9,18 @@ use proptest::prelude::*;
 
 /// What every manifest that is taken promises to the code behind it.
 fn within_bounds(bytes: &[u8]) {
-    let Ok((_, manifest)) = parse_manifest(bytes) else { return };
-    let (tokens, chunk) = (&manifest.tokens, &manifest.chunk);
+    let Ok(manifest) = parse_manifest(bytes) else { return };
+    let (own, chunk) = (manifest.spatialvla().unwrap(), &manifest.chunk);
+    let tokens = &own.tokens;
     assert!((1..=limits::FILES_MAX).contains(&manifest.files.len()));
     assert!(
         (1..=limits::CHUNK_LENGTH_MAX).contains(&chunk.length) && (1..=chunk.length).contains(&chunk.steps_executed)
     );
     let cells =
         u64::from(tokens.translation_cells) + u64::from(tokens.rotation_cells) + u64::from(tokens.gripper_cells);
-    assert!(u64::from(tokens.action_begin_id) + cells <= u64::from(tokens.vocabulary_size));
-    assert!(tokens.vocabulary_size <= limits::VOCABULARY_MAX);
-    assert!(manifest.ego3d.scale_m > 0.0 && manifest.ego3d.scale_m.is_finite());
+    assert!(u64::from(tokens.action_begin_id) + cells <= u64::from(manifest.tokens.vocabulary_size));
+    assert!(manifest.tokens.vocabulary_size <= limits::VOCABULARY_MAX);
+    assert!(own.ego3d.scale_m > 0.0 && own.ego3d.scale_m.is_finite());
     assert!(manifest.prompt.text_tokens_max <= limits::TEXT_TOKENS_MAX);
     for file in &manifest.files {
         assert!(

@@ -43,7 +43,7 @@ pub(super) fn parse(bytes: &[u8], manifest: &Manifest) -> Result<ActionTokenizer
     let RotationAxes { roll, pitch, yaw } = file.rotation;
     let translation = grid("translation", [("theta_rad", theta_rad), ("phi_rad", phi_rad), ("r", r)])?;
     let rotation = grid("rotation", [("roll", roll), ("pitch", pitch), ("yaw", yaw)])?;
-    let tokens = &manifest.tokens;
+    let tokens = &manifest.spatialvla()?.tokens;
     let cells = [tokens.translation_cells, tokens.rotation_cells, tokens.gripper_cells];
     let table = TokenTable::contiguous(tokens.action_begin_id, cells, manifest.prompt.eos_id)?;
     let tokenizer = ActionTokenizer::new(translation, rotation, table)?;

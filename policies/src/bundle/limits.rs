@@ -2,11 +2,11 @@
 //!
 //! From: [`super::manifest`]. To: [`super::Bundle`], whose manifest has passed. Only arithmetic, no file is touched.
 
+mod spatialvla;
+
 use super::error::BundleError;
-use super::manifest::{DepthSource, Manifest};
+use super::manifest::{FamilyTables, Manifest};
 use egogrid_runtime::camera::SIDE_PX_MAX;
-use egogrid_runtime::perception::depth::CELLS_MAX;
-use egogrid_runtime::perception::ego3d::FREQUENCIES_MAX;
 use std::collections::BTreeSet;
 
 /// Largest `bundle.toml`.
@@ -22,23 +22,23 @@ pub const VOCABULARY_MAX: u32 = 1 << 20;
 /// Fastest control rate.
 pub const CONTROL_HZ_MAX: f32 = 1000.0;
 
-const PATCHES_PER_SIDE_MAX: u32 = 256;
-const SAMPLES_PER_SIDE_MAX: u32 = 16;
+const IMAGE_TOKENS_MAX: u32 = 1 << 16;
 const LAYERS_MAX: u32 = 256;
 const HEADS_MAX: u32 = 256;
 const HEAD_DIM_MAX: u32 = 1024;
 const FILE_BYTES_MAX: u64 = 1 << 40;
 const NAME_CHARS_MAX: usize = 128;
-const TOKENS_PER_ACTION: u32 = 3;
 
 /// Checks every number against its bounds and against the others.
 pub(super) fn check(manifest: &Manifest) -> Result<(), BundleError> {
     check_files(manifest)?;
     check_image(manifest)?;
-    check_ego3d(manifest)?;
     check_text(manifest)?;
     check_chunk(manifest)?;
-    check_cache(manifest)
+    check_cache(manifest)?;
+    match &manifest.tables {
+        FamilyTables::SpatialVla(tables) => spatialvla::check(manifest, tables),
+    }
 }
 
 fn within(field: &str, found: u32, min: u32, max: u32) -> Result<(), BundleError> {
@@ -99,56 +99,14 @@ pub(super) fn is_sha256(text: &str) -> bool {
 }
 
 fn check_image(manifest: &Manifest) -> Result<(), BundleError> {
-    let image = &manifest.image;
-    within("image.width_px", image.width_px, 1, SIDE_PX_MAX)?;
-    within("image.height_px", image.height_px, 1, SIDE_PX_MAX)?;
-    if !(image.rescale > 0.0 && image.rescale <= 1.0) {
-        return Err(BundleError::field("image.rescale", image.rescale, "more than 0, at most 1"));
-    }
-    let sources = &manifest.depth.sources;
-    if sources.as_slice() != [DepthSource::Sensor] {
-        return Err(BundleError::field(
-            "depth.sources",
-            format!("{sources:?}"),
-            "[\"sensor\"]: this release has no depth estimator",
-        ));
-    }
-    Ok(())
-}
-
-fn check_ego3d(manifest: &Manifest) -> Result<(), BundleError> {
-    let (ego3d, image) = (&manifest.ego3d, &manifest.image);
-    within("ego3d.patch_rows", ego3d.patch_rows, 1, PATCHES_PER_SIDE_MAX)?;
-    within("ego3d.patch_cols", ego3d.patch_cols, 1, PATCHES_PER_SIDE_MAX)?;
-    within("ego3d.samples_per_patch_side", ego3d.samples_per_patch_side, 1, SAMPLES_PER_SIDE_MAX)?;
-    within("ego3d.frequency_count", ego3d.frequency_count, 1, FREQUENCIES_MAX)?;
-    let divides = |side_px: u32, patches: u32| side_px.is_multiple_of(patches * ego3d.samples_per_patch_side);
-    if !(divides(image.width_px, ego3d.patch_cols) && divides(image.height_px, ego3d.patch_rows)) {
-        let found = format!(
-            "{}x{} patches of {} samples a side",
-            ego3d.patch_rows, ego3d.patch_cols, ego3d.samples_per_patch_side
-        );
-        return Err(BundleError::field(
-            "ego3d",
-            found,
-            format!("a divisor of {}x{} px", image.height_px, image.width_px),
-        ));
-    }
-    let cells = ego3d.patch_rows * ego3d.patch_cols * ego3d.samples_per_patch_side.pow(2);
-    within("ego3d sample points", cells, 1, CELLS_MAX)?;
-    if !ego3d.center_m.iter().all(|value| value.is_finite()) {
-        return Err(BundleError::field("ego3d.center_m", format!("{:?}", ego3d.center_m), "three finite numbers"));
-    }
-    if !(ego3d.scale_m > 0.0 && ego3d.scale_m.is_finite()) {
-        return Err(BundleError::field("ego3d.scale_m", ego3d.scale_m, "a finite number above 0"));
-    }
-    let patches = ego3d.patch_rows * ego3d.patch_cols;
-    within("prompt.image_tokens", manifest.prompt.image_tokens, patches, patches)
+    within("image.width_px", manifest.image.width_px, 1, SIDE_PX_MAX)?;
+    within("image.height_px", manifest.image.height_px, 1, SIDE_PX_MAX)
 }
 
 fn check_text(manifest: &Manifest) -> Result<(), BundleError> {
     let (prompt, tokens) = (&manifest.prompt, &manifest.tokens);
     within("tokens.vocabulary_size", tokens.vocabulary_size, 1, VOCABULARY_MAX)?;
+    within("prompt.image_tokens", prompt.image_tokens, 1, IMAGE_TOKENS_MAX)?;
     within("prompt.bos_id", prompt.bos_id, 0, tokens.vocabulary_size - 1)?;
     within("prompt.eos_id", prompt.eos_id, 0, tokens.vocabulary_size - 1)?;
     within("prompt.text_tokens_max", prompt.text_tokens_max, 3, TEXT_TOKENS_MAX)?;
@@ -160,16 +118,6 @@ fn check_text(manifest: &Manifest) -> Result<(), BundleError> {
                 format!("at most {NAME_CHARS_MAX}"),
             ));
         }
-    }
-    let cells = [tokens.translation_cells, tokens.rotation_cells, tokens.gripper_cells];
-    let end = cells.into_iter().try_fold(tokens.action_begin_id, u32::checked_add);
-    if cells.contains(&0) || end.is_none_or(|end| end > tokens.vocabulary_size) {
-        let found = format!("{cells:?} cells from id {}", tokens.action_begin_id);
-        return Err(BundleError::field(
-            "tokens",
-            found,
-            format!("at least one of each, inside {} ids", tokens.vocabulary_size),
-        ));
     }
     Ok(())
 }
@@ -190,8 +138,11 @@ fn check_cache(manifest: &Manifest) -> Result<(), BundleError> {
     let cache = &manifest.cache;
     within("cache.layers", cache.layers, 1, LAYERS_MAX)?;
     within("cache.kv_heads", cache.kv_heads, 1, HEADS_MAX)?;
-    within("cache.head_dim", cache.head_dim, 1, HEAD_DIM_MAX)?;
-    let prompt = &manifest.prompt;
-    let needed = prompt.image_tokens + prompt.text_tokens_max + TOKENS_PER_ACTION * u32::from(manifest.chunk.length);
-    within("cache.capacity", cache.capacity, needed, needed)
+    within("cache.head_dim", cache.head_dim, 1, HEAD_DIM_MAX)
+}
+
+/// The cache holds exactly one prompt and `generated` tokens.
+fn check_capacity(manifest: &Manifest, generated: u32) -> Result<(), BundleError> {
+    let needed = manifest.prompt.image_tokens + manifest.prompt.text_tokens_max + generated;
+    within("cache.capacity", manifest.cache.capacity, needed, needed)
 }

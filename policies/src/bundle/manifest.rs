@@ -1,11 +1,36 @@
 //! What `bundle.toml` says, schema 1. Unknown keys are errors, so a typo cannot become a default.
 //!
-//! Values are only read here; [`super::limits`] checks them, and each family checks its own tables.
+//! A manifest has a part that every family has, and one of its own family: [`FamilyTables`]. Both may have keys in the
+//! same table (`[image]`, `[prompt]`, `[tokens]`). Values are only read here; [`super::limits`] checks them.
 
+mod spatialvla;
+
+pub use spatialvla::{CellSpec, DepthSource, DepthSpec, Ego3dSpec, PixelSpec, PointFrame, Resample, SpatialVlaTables};
+
+use super::error::BundleError;
+use crate::registry::Family;
 use egogrid_runtime::execution::TensorSpec;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
+
+/// Tables, or keys of a table, that every family has: no names = the whole table. What is left belongs to the family.
+const COMMON: [(&str, &[&str]); 11] = [
+    ("schema_version", &[]),
+    ("family", &[]),
+    ("precision", &[]),
+    ("origin", &[]),
+    ("image", &["width_px", "height_px"]),
+    ("prompt", &["image_tokens", "prefix", "suffix", "bos_id", "eos_id", "text_tokens_max"]),
+    ("tokens", &["vocabulary_size"]),
+    ("chunk", &[]),
+    ("cache", &[]),
+    ("graphs", &[]),
+    ("files", &[]),
+];
+
+/// Field of [`Manifest`] that holds the rest.
+const TABLES: &str = "tables";
 
 /// The manifest of a bundle.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -19,15 +44,11 @@ pub struct Manifest {
     pub precision: Precision,
     /// Where it came from.
     pub origin: Origin,
-    /// The model's picture.
+    /// Size of the model's picture.
     pub image: ImageSpec,
-    /// Where depth may come from.
-    pub depth: DepthSpec,
-    /// Geometry of the sample points.
-    pub ego3d: Ego3dSpec,
     /// How the prompt is made.
     pub prompt: PromptSpec,
-    /// Where the action tokens lie.
+    /// Size of the vocabulary.
     pub tokens: TokenSpec,
     /// Actions per inference.
     pub chunk: ChunkSpec,
@@ -37,6 +58,16 @@ pub struct Manifest {
     pub graphs: Vec<GraphTable>,
     /// Every file but the manifest.
     pub files: Vec<FileEntry>,
+    /// What only this family has.
+    pub tables: FamilyTables,
+}
+
+/// What only one family has. Not a key of the file: [`Manifest::parse`] puts together what belongs here.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FamilyTables {
+    /// Depth, geometry and three grids.
+    SpatialVla(SpatialVlaTables),
 }
 
 /// Arithmetic of the weights.
@@ -75,74 +106,14 @@ pub struct Origin {
     pub weights_sha256: BTreeMap<String, String>,
 }
 
-/// The model's picture.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+/// Size of the model's picture.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImageSpec {
     /// Of the picture inside the model.
     pub width_px: u32,
     /// Of the picture inside the model.
     pub height_px: u32,
-    /// How pictures of other sizes get there.
-    pub resample: Resample,
-    /// Factor from bytes to the model's numbers.
-    pub rescale: f64,
-}
-
-/// How pictures are resized.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Resample {
-    /// 8-bit, antialiased, a = -0.5.
-    PillowBicubic,
-}
-
-/// Where depth may come from.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DepthSpec {
-    /// At least one.
-    pub sources: Vec<DepthSource>,
-}
-
-/// Where depth comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DepthSource {
-    /// With every frame.
-    Sensor,
-    /// From the picture, by the graph `depth.onnx`.
-    Estimated,
-}
-
-/// Geometry of the sample points.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Ego3dSpec {
-    /// Patches from top to bottom.
-    pub patch_rows: u32,
-    /// Patches from left to right.
-    pub patch_cols: u32,
-    /// Sample points along one side of a patch.
-    pub samples_per_patch_side: u32,
-    /// Frequencies of the encoding.
-    pub frequency_count: u32,
-    /// Where the points live.
-    pub frame: PointFrame,
-    /// Subtracted from every point.
-    pub center_m: [f32; 3],
-    /// Divides every point.
-    pub scale_m: f32,
-}
-
-/// Where sample points live.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PointFrame {
-    /// Camera optical: x right, y down, z forward.
-    Camera,
-    /// The robot's base; needs `base_from_camera` with every frame.
-    Base,
 }
 
 /// How the prompt is made: image tokens, then prefix, instruction and suffix.
@@ -163,20 +134,12 @@ pub struct PromptSpec {
     pub text_tokens_max: u32,
 }
 
-/// Where the action tokens lie in the vocabulary: translation, rotation, gripper, one after the other.
+/// Size of the vocabulary.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenSpec {
     /// Ids in all.
     pub vocabulary_size: u32,
-    /// First action id.
-    pub action_begin_id: u32,
-    /// Cells of the translation grid.
-    pub translation_cells: u32,
-    /// Cells of the rotation grid.
-    pub rotation_cells: u32,
-    /// Closed and open.
-    pub gripper_cells: u32,
 }
 
 /// Actions per inference.
@@ -232,6 +195,38 @@ pub struct FileEntry {
 }
 
 impl Manifest {
+    /// Reads what every family has and what `family` has, and refuses every other key.
+    pub(super) fn parse(family: Family, mut table: toml::Table) -> Result<Self, BundleError> {
+        let mut whole = take_common(&mut table);
+        let own = toml::Table::from_iter([(family.name().to_owned(), toml::Value::Table(table))]);
+        whole.insert(TABLES.to_owned(), toml::Value::Table(own));
+        whole.try_into().map_err(|error: toml::de::Error| {
+            // Where a key stands in the file, not where it was put to be read.
+            let detail = error
+                .to_string()
+                .replace(&format!("{TABLES}.{family}."), "")
+                .replace(&format!("in `{TABLES}.{family}`"), "");
+            BundleError::Manifest { detail: detail.trim().to_owned() }
+        })
+    }
+
+    /// Its policy family.
+    pub fn family(&self) -> Family {
+        match self.tables {
+            FamilyTables::SpatialVla(_) => Family::SpatialVla,
+        }
+    }
+
+    /// The tables of SpatialVLA.
+    ///
+    /// # Errors
+    /// Another family.
+    pub fn spatialvla(&self) -> Result<&SpatialVlaTables, BundleError> {
+        match &self.tables {
+            FamilyTables::SpatialVla(tables) => Ok(tables),
+        }
+    }
+
     /// The table of graph `name`.
     pub fn graph(&self, name: &str) -> Option<&GraphTable> {
         self.graphs.iter().find(|graph| graph.name == name)
@@ -241,4 +236,19 @@ impl Manifest {
     pub fn file(&self, path: &str) -> Option<&FileEntry> {
         self.files.iter().find(|file| file.path == path)
     }
+}
+
+fn take_common(table: &mut toml::Table) -> toml::Table {
+    let mut common = toml::Table::new();
+    for (name, keys) in COMMON {
+        let taken = match table.get_mut(name) {
+            Some(toml::Value::Table(mixed)) if !keys.is_empty() => {
+                let taken = keys.iter().filter_map(|key| mixed.remove_entry(*key));
+                Some(toml::Value::Table(taken.collect()))
+            }
+            _ => table.remove(name),
+        };
+        common.extend(taken.map(|value| (name.to_owned(), value)));
+    }
+    common
 }

@@ -40,16 +40,17 @@ pub(super) struct PointInput {
 impl Inputs {
     /// Plans for the sizes of `manifest`; `rules` decide which pixels of a depth sensor count.
     pub(super) fn new(manifest: &Manifest, rules: SensorRules) -> Result<Self, BundleError> {
+        let tables = manifest.spatialvla()?;
         let image_px = [manifest.image.width_px, manifest.image.height_px];
-        let table = PixelTable::new(manifest.image.rescale, Arithmetic::F32);
+        let table = PixelTable::new(tables.image.rescale, Arithmetic::F32);
         let table =
             table.map_err(|error| BundleError::field("image.rescale", error.found, "a finite factor above 0"))?;
         let refused = |error: &dyn std::error::Error| BundleError::field("[ego3d]", error, "a grid of sample points");
-        let ego3d = Ego3d::new(ego3d_spec(&manifest.ego3d, image_px)).map_err(|error| refused(&error))?;
+        let ego3d = Ego3d::new(ego3d_spec(&tables.ego3d, image_px)).map_err(|error| refused(&error))?;
         let [rows, cols] = ego3d.cells();
         let cells = DepthCells::new(rows, cols, rules).map_err(|error| refused(&error))?;
         let points_m = vec![0.0; ego3d.points_len()];
-        let needs_extrinsics = manifest.ego3d.frame == TableFrame::Base;
+        let needs_extrinsics = tables.ego3d.frame == TableFrame::Base;
         Ok(Self {
             pixels: PixelInput::new(image_px, table),
             depth: DepthInput { cells },

@@ -17,6 +17,7 @@ pub(crate) use replay::replay;
 pub(crate) use tables::check_tables;
 pub use watch::{StageOutput, Watch};
 
+use crate::bundle::manifest::{PointFrame, SpatialVlaTables};
 use crate::bundle::{Bundle, Manifest};
 use crate::registry::{LoadError, LoadOptions};
 use egogrid_action_grids::{ActionTokenizer, NormStats, StatsError, TokenKind};
@@ -64,7 +65,7 @@ impl SpatialVla {
         let prompt = Prompt::load(bundle)?;
         let session = Session::load(environment, bundle, &options.graph)?;
         let tokenizer = bundle.action_tokenizer().clone();
-        let spec = spec(bundle.id(), bundle.manifest());
+        let spec = spec(bundle.id(), bundle.manifest(), bundle.manifest().spatialvla()?);
         Ok(Self { spec, inputs, prompt, session, tokenizer, statistics })
     }
 
@@ -164,7 +165,7 @@ impl Policy for SpatialVla {
     fn reset(&mut self) {}
 }
 
-fn spec(id: String, manifest: &Manifest) -> PolicySpec {
+fn spec(id: String, manifest: &Manifest, tables: &SpatialVlaTables) -> PolicySpec {
     PolicySpec {
         id,
         image_px: [manifest.image.width_px, manifest.image.height_px],
@@ -172,7 +173,7 @@ fn spec(id: String, manifest: &Manifest) -> PolicySpec {
         steps_executed: manifest.chunk.steps_executed,
         control_hz: manifest.chunk.control_hz,
         needs_depth: true,
-        needs_extrinsics: manifest.ego3d.frame == crate::bundle::manifest::PointFrame::Base,
+        needs_extrinsics: tables.ego3d.frame == PointFrame::Base,
     }
 }
 

@@ -132,9 +132,9 @@ impl Prompt {
                 format!("{bos_id} first"),
             ));
         }
-        let begin_id = manifest.tokens.action_begin_id;
-        let actions =
-            manifest.tokens.translation_cells + manifest.tokens.rotation_cells + manifest.tokens.gripper_cells;
+        let tokens = &manifest.spatialvla()?.tokens;
+        let (begin_id, actions) =
+            (tokens.action_begin_id, tokens.translation_cells + tokens.rotation_cells + tokens.gripper_cells);
         for id in [manifest.prompt.eos_id, begin_id, begin_id + actions - 1] {
             if !self.control_ids.contains(&id) {
                 return Err(vocabulary(

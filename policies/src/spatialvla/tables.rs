@@ -2,7 +2,7 @@
 //!
 //! From: `bundle.toml`. To: [`super::session`], which then binds tensors by names that are known to be there.
 
-use crate::bundle::manifest::GraphTable;
+use crate::bundle::manifest::{Ego3dSpec, GraphTable, SpatialVlaTables};
 use crate::bundle::{BundleError, Manifest};
 use egogrid_runtime::execution::{Dim, Element, Graph, TensorSpec};
 
@@ -10,7 +10,7 @@ use egogrid_runtime::execution::{Dim, Element, Graph, TensorSpec};
 const WIDTH_MAX: u32 = 1 << 16;
 
 /// Checks names, types and shapes of every graph in the manifest.
-pub(crate) fn check_tables(manifest: &Manifest) -> Result<(), BundleError> {
+pub(crate) fn check_tables(manifest: &Manifest, own: &SpatialVlaTables) -> Result<(), BundleError> {
     let names: Vec<&str> = manifest.graphs.iter().map(|graph| graph.name.as_str()).collect();
     if names.len() != 3 || !["vision", "prefill", "decode"].iter().all(|name| names.contains(name)) {
         return Err(BundleError::field("[[graphs]]", format!("{names:?}"), "vision, prefill and decode, once each"));
@@ -20,7 +20,7 @@ pub(crate) fn check_tables(manifest: &Manifest) -> Result<(), BundleError> {
     let rows = manifest.prompt.image_tokens;
     let (image, text) = (&manifest.image, &manifest.tokens);
     let pixels = f32_tensor("pixel_values", &[1, 3, image.height_px, image.width_px]);
-    let encoding = f32_tensor("freq_encoding", &[1, rows, encoding_width(manifest)]);
+    let encoding = f32_tensor("freq_encoding", &[1, rows, encoding_width(&own.ego3d)]);
     let feature_rows = f32_tensor("image_features", &[1, rows, features]);
     let halves = ["siglip_last_hidden", "pos_embed_3d"].map(|name| f32_tensor(name, &[1, rows, hidden]));
     let logits = f32_tensor("logits", &[1, text.vocabulary_size]);
@@ -43,8 +43,7 @@ pub(super) fn check_session(table: &GraphTable, graph: &Graph) -> Result<(), Bun
 }
 
 /// Numbers per patch after the frequency encoding: a value, its sines and its cosines, for three axes of every sample.
-pub(super) fn encoding_width(manifest: &Manifest) -> u32 {
-    let ego3d = &manifest.ego3d;
+pub(super) fn encoding_width(ego3d: &Ego3dSpec) -> u32 {
     ego3d.samples_per_patch_side.pow(2) * 3 * (1 + 2 * ego3d.frequency_count)
 }
 
