@@ -15,10 +15,11 @@ from safetensors.numpy import load_file
 from egogrid_export.checkpoint import Checkpoint
 from egogrid_export.cli import main
 from egogrid_export.spatialvla import perception
-from egogrid_export.spatialvla.actions import normalized_actions, physical_actions
+from egogrid_export.spatialvla.actions import normalized_actions
 from egogrid_export.spatialvla.config import read_config
 from egogrid_export.spatialvla.processor import prompt_ids, read_processor, read_tokenizer
 from egogrid_export.spatialvla.reference import Reference
+from egogrid_export.statistics import physical_actions
 
 CASES = range(5)
 

@@ -1,12 +1,10 @@
-"""Token ids to normalized and physical actions, float64: the reference for `action_grids`.
+"""Token ids to normalized actions, float64: the reference for `action_grids`.
 
-From: generated vocabulary ids, three per step. To: `normalized [T, 7]` and `actions [T, 7]`. Source: the official action tokenizer and
+From: generated vocabulary ids, three per step. To: `normalized [T, 7]`. Source: the official action tokenizer and
 `decode_actions`, but for what it clips and pads: a missing token or one of the wrong kind gives None here, never a guess.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 
@@ -32,13 +30,6 @@ def normalized_actions(grid: ActionGrid, token_ids: list[int], begin_id: int, st
     cells -= [0, grid.cells("translation"), grid.cells("translation") + grid.cells("rotation")]
     rows = [[*_translation(grid, t), *_rotation(grid, r), float(g)] for t, r, g in cells.tolist()]
     return np.array(rows, dtype=np.float64).reshape(steps, ACTION_DIMS)
-
-
-def physical_actions(normalized: np.ndarray, statistics: dict[str, Any]) -> np.ndarray:
-    """Where the mask says so, -1..1 becomes q01..q99; other dimensions pass unchanged."""
-    low, high = np.array(statistics["q01"], dtype=np.float64), np.array(statistics["q99"], dtype=np.float64)
-    mask = np.array(statistics["mask"])
-    return np.where(mask, 0.5 * (normalized + 1) * (high - low) + low, normalized)
 
 
 def _translation(grid: ActionGrid, cell: int) -> list[float]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from egogrid_export.checkpoint import Checkpoint
 from egogrid_export.errors import CheckpointError
 from egogrid_export.fields import Fields
+from egogrid_export.tokenizer import generation_id
 
 PILLOW_BICUBIC = 3
 # As far as the runtime goes.
@@ -114,8 +115,8 @@ def read_config(checkpoint: Checkpoint) -> ModelConfig:
         ego3d=_ego3d(top, extension, vision),
         action_begin_id=top.integer("action_token_begin_idx", low=0),
         image_token_id=top.integer("image_token_index", 256000, low=0),
-        bos_id=_special_id(checkpoint, top, "bos_token_id"),
-        eos_id=_special_id(checkpoint, top, "eos_token_id"),
+        bos_id=generation_id(checkpoint, [top], "bos_token_id"),
+        eos_id=generation_id(checkpoint, [top], "eos_token_id"),
         spatial_tokens=top.integer("spatial_token_num", 259),
         use_spatial_tokens=top.boolean("use_spatial_token", False),
         rescale=_rescale(checkpoint, vision),
@@ -207,19 +208,6 @@ def _control_hz(extension: Fields) -> float | None:
     if extension.number("control_hz") > CONTROL_HZ_MAX:
         extension.refuse("control_hz", f"at most {CONTROL_HZ_MAX}", "correct it")
     return extension.number("control_hz")
-
-
-def _special_id(checkpoint: Checkpoint, top: Fields, name: str) -> int:
-    """`generation_config.json` is what generation obeys; `config.json` speaks where that file or field is missing."""
-    if (checkpoint.directory / "generation_config.json").exists():
-        generation = Fields(checkpoint.json("generation_config.json"), "generation_config.json")
-        # A list of one is how some versions write it.
-        value = generation.values.get(name)
-        if isinstance(value, list) and len(value) == 1:
-            generation.values[name] = value[0]
-        if generation.has(name):
-            return generation.integer(name, low=0)
-    return top.integer(name, low=0)
 
 
 def _rescale(checkpoint: Checkpoint, vision: VisionConfig) -> float:

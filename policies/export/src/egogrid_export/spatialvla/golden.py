@@ -7,11 +7,12 @@ from tokenizers import Tokenizer
 
 from egogrid_export.errors import CheckpointError
 from egogrid_export.spatialvla import perception
-from egogrid_export.spatialvla.actions import normalized_actions, physical_actions, whole_prefix
+from egogrid_export.spatialvla.actions import normalized_actions, whole_prefix
 from egogrid_export.spatialvla.cases import Case
 from egogrid_export.spatialvla.config import ModelConfig
 from egogrid_export.spatialvla.processor import TOKENS_PER_STEP, ProcessorConfig, prompt_ids
 from egogrid_export.spatialvla.reference import Reference
+from egogrid_export.statistics import physical_actions
 
 TEXT_TOKENS_MAX = 128
 

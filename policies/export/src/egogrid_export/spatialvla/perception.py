@@ -9,16 +9,15 @@ Axes: camera optical, metres: x right, y down, z forward. Source: the official p
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image
 
 from egogrid_export.errors import CheckpointError
+from egogrid_export.pillow import resized
 from egogrid_export.spatialvla.config import Ego3dConfig, VisionConfig
 
 
 def pixel_values(picture: np.ndarray, size_px: int, rescale: float) -> np.ndarray:
     """`[height, width, 3]` u8 to `[1, 3, size, size]` f32 in 0..=1 by Pillow's 8-bit bicubic filter."""
-    resized = Image.fromarray(picture, mode=None).resize((size_px, size_px), Image.Resampling.BICUBIC)
-    values = (np.asarray(resized).astype(np.float64) * rescale).astype(np.float32)
+    values = (resized(picture, size_px, size_px).astype(np.float64) * rescale).astype(np.float32)
     return np.ascontiguousarray(values.transpose(2, 0, 1)[None])
 
 

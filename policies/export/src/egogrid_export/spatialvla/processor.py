@@ -14,9 +14,11 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from egogrid_export.checkpoint import Checkpoint
-from egogrid_export.errors import CheckpointError, MissingError
+from egogrid_export.errors import CheckpointError
 from egogrid_export.fields import Fields
 from egogrid_export.spatialvla.config import ModelConfig
+from egogrid_export.statistics import checked_statistics
+from egogrid_export.tokenizer import load_tokenizer, refuse_larger_vocabulary, refuse_special_tokens, special_ids
 
 ACTION_DIMS = 7
 GRIPPER_CELLS = 2
@@ -149,21 +151,7 @@ def _statistics(top: Fields) -> dict[str, Any]:
     statistics = top.child("statistics")
     if not statistics.values:
         top.refuse("statistics", "at least one dataset", "use the processor_config.json that was saved after training")
-    for key in statistics.values:
-        action = statistics.child(key).child("action")
-        low, high = action.vector("q01", ACTION_DIMS), action.vector("q99", ACTION_DIMS)
-        for dim in range(ACTION_DIMS):
-            if high[dim] < low[dim]:
-                raise CheckpointError(
-                    f"{action.where} q99[{dim}] = {high[dim]} is below q01[{dim}] = {low[dim]}",
-                    "q01 <= q99",
-                    "compute the statistics again",
-                )
-        # What the official code takes where a file has no mask; written down, so that readers need no default.
-        mask = action.values.setdefault("mask", [True] * ACTION_DIMS)
-        if not (isinstance(mask, list) and len(mask) == ACTION_DIMS and all(isinstance(flag, bool) for flag in mask)):
-            action.refuse("mask", f"{ACTION_DIMS} booleans", "compute the statistics again")
-    return statistics.values
+    return checked_statistics(statistics, ACTION_DIMS)
 
 
 def _intrinsics(top: Fields) -> dict[str, Any]:
@@ -184,16 +172,7 @@ def _intrinsics(top: Fields) -> dict[str, Any]:
 
 def read_tokenizer(checkpoint: Checkpoint, model: ModelConfig, grid: ActionGrid) -> Tokenizer:
     """The tokenizer, once its ids agree with the grid and the configuration."""
-    path = checkpoint.directory / "tokenizer.json"
-    if not path.is_file():
-        raise MissingError("no file tokenizer.json", "it in the checkpoint directory", "copy the whole checkpoint")
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises its errors as plain Exception
-        raise CheckpointError(f"tokenizer.json cannot be read ({error})", "a tokenizers file", "copy it again") from None
-    # transformers ignores what a file says about these unless it is asked for them.
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
+    tokenizer = load_tokenizer(checkpoint)
     expected = {ACTION_TOKEN.format(cell): model.action_begin_id + cell for cell in range(grid.tokens)}
     expected["<image>"] = model.image_token_id
     for token, token_id in expected.items():
@@ -203,8 +182,7 @@ def read_tokenizer(checkpoint: Checkpoint, model: ModelConfig, grid: ActionGrid)
                 f"{token_id}, from config.json and the action grid",
                 "use files of one checkpoint",
             )
-    # Special tokens are what instructions are searched for.
-    special = {token_id for token_id, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+    special = special_ids(tokenizer)
     for token_id in (model.bos_id, model.eos_id, *expected.values()):
         if token_id not in special:
             raise CheckpointError(
@@ -212,12 +190,7 @@ def read_tokenizer(checkpoint: Checkpoint, model: ModelConfig, grid: ActionGrid)
                 "bos, eos, <image> and action tokens to be special ones",
                 "save the tokenizer again with them added as special tokens",
             )
-    if tokenizer.get_vocab_size() > model.text.vocabulary:
-        raise CheckpointError(
-            f"tokenizer.json has {tokenizer.get_vocab_size()} tokens",
-            f"at most the {model.text.vocabulary} of text_config vocab_size",
-            "use files of one checkpoint",
-        )
+    refuse_larger_vocabulary(tokenizer, model.text.vocabulary)
     return tokenizer
 
 
@@ -229,12 +202,5 @@ def prompt_ids(tokenizer: Tokenizer, model: ModelConfig, instruction: str) -> np
     ids = tokenizer.encode(f"{bos}{instruction}\n", add_special_tokens=False).ids
     if ids[:1] != [model.bos_id]:
         raise CheckpointError(f"tokenizer.json reads {bos} as {ids[:1]}", f"[{model.bos_id}]", "make it a special token of the tokenizer")
-    special = {token_id for token_id, token in tokenizer.get_added_tokens_decoder().items() if token.special}
-    for token_id in ids[1:]:
-        if token_id in special:
-            raise CheckpointError(
-                f"the instruction {instruction!r} holds the special token {tokenizer.id_to_token(token_id)}",
-                "plain text",
-                "write it without special tokens",
-            )
+    refuse_special_tokens(tokenizer, ids[1:], instruction)
     return np.array(ids, dtype=np.int64)
