@@ -1,4 +1,7 @@
-"""A written graph against the reference: sessions of ONNX Runtime, and the largest relative difference of a stage."""
+"""A written graph against the reference: sessions of ONNX Runtime, and the largest relative difference of a stage.
+
+From: a bundle's directory and the golden tensors of its cases. To: the worst difference per stage, or an error that names graph and stage.
+"""
 
 from __future__ import annotations
 
@@ -40,3 +43,32 @@ def compare(
             f"at most {tolerance:.0e}",
             "report this checkpoint's config.json: the exporter does not build its graph right",
         )
+
+
+def check_language(
+    directory: Path, layers: int, cases: list[dict[str, np.ndarray]], tolerance: float, worst: dict[str, float]
+) -> None:
+    """`prefill` and `decode` of any family against `step{k}_logits`; decoding is fed the reference's tokens."""
+    parts = [f"{layer}.{part}" for layer in range(layers) for part in ("key", "value")]
+    outputs = ["logits", *(f"present.{part}" for part in parts)]
+    prefill, caches = session(directory, "prefill"), []
+    for case in cases:
+        inputs = {"image_features": case["image_features"], "text_ids": case["text_ids"][None]}
+        logits, *cache = prefill.run(outputs, inputs)
+        compare(worst, "prefill", "step0_logits", logits[0], case["step0_logits"], tolerance)
+        caches.append({f"past.{part}": rows for part, rows in zip(parts, cache, strict=True)})
+    del prefill
+
+    decode = session(directory, "decode")
+    for case, cache in zip(cases, caches, strict=True):
+        filled = case["image_features"].shape[1] + len(case["text_ids"])
+        for step, token_id in enumerate(case["token_ids"][:-1], start=1):
+            inputs = {
+                "token_id": np.array([[token_id]], dtype=np.int64),
+                "seqlens_k": np.array([filled], dtype=np.int32),
+                "total_len": np.array(filled + 1, dtype=np.int32),
+            }
+            logits, *rows = decode.run(outputs, inputs | cache)
+            compare(worst, "decode", f"step{step}_logits", logits[0], case[f"step{step}_logits"], tolerance)
+            cache = dict(zip(cache, rows, strict=True))
+            filled += 1
