@@ -29,13 +29,15 @@ pub const SCHEMA_VERSION: u32 = 1;
 pub const MANIFEST_FILE: &str = "bundle.toml";
 
 const DIGEST_PREFIX: &[u8] = b"# sha256 ";
+/// External data of all graphs.
+pub(crate) const WEIGHTS_FILE: &str = "weights.bin";
 const TOKENIZER_FILE: &str = "tokenizer.json";
 const GRID_FILE: &str = "grid.json";
 const STATISTICS_FILE: &str = "statistics.json";
 const INTRINSICS_FILE: &str = "intrinsics.json";
 const GOLDEN_FILE: &str = "golden.safetensors";
 const REQUIRED_FILES: [&str; 7] =
-    [TOKENIZER_FILE, GRID_FILE, STATISTICS_FILE, INTRINSICS_FILE, GOLDEN_FILE, "weights.bin", "README.md"];
+    [TOKENIZER_FILE, GRID_FILE, STATISTICS_FILE, INTRINSICS_FILE, GOLDEN_FILE, WEIGHTS_FILE, "README.md"];
 const JSON_BYTES_MAX: u64 = 16 << 20;
 const TOKENIZER_BYTES_MAX: u64 = 128 << 20;
 const GOLDEN_BYTES_MAX: u64 = 512 << 20;

@@ -4,9 +4,9 @@
 //! place. The host fills pixels, the encoding, text ids and one token at a time, and reads logits.
 
 use super::tables;
-use crate::bundle::{Bundle, BundleError};
+use crate::bundle::{Bundle, BundleError, WEIGHTS_FILE};
 use crate::registry::LoadError;
-use egogrid_runtime::execution::{Environment, ExecutionError, Graph, GraphOptions, SharedTensor};
+use egogrid_runtime::execution::{Environment, ExecutionError, Graph, GraphOptions, SharedTensor, Weights};
 
 /// Loaded graphs with all of their memory.
 #[derive(Debug)]
@@ -29,6 +29,7 @@ impl Session {
     /// # Errors
     /// A provider that cannot start, or a graph that is not the one of the manifest.
     pub(super) fn load(environment: &Environment, bundle: &Bundle, options: &GraphOptions) -> Result<Self, LoadError> {
+        let weights = Weights::open(&bundle.path(WEIGHTS_FILE))?;
         let graph = |name: &str| -> Result<Graph, LoadError> {
             let missing = || BundleError::Graph {
                 graph: name.to_owned(),
@@ -36,11 +37,12 @@ impl Session {
                 expected: "one".to_owned(),
             };
             let table = bundle.manifest().graph(name).ok_or_else(missing)?;
-            let graph = Graph::load(environment, &bundle.path(&table.file), options)?;
+            let graph = Graph::load_sharing(environment, &bundle.path(&table.file), &weights, options)?;
             tables::check_session(table, &graph)?;
             Ok(graph)
         };
         let (mut vision, mut prefill, mut decode) = (graph("vision")?, graph("prefill")?, graph("decode")?);
+        weights.release_pages();
         for input in ["pixel_values", "freq_encoding"] {
             vision.allocate_input(input, 0)?;
         }

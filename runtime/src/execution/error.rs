@@ -57,6 +57,14 @@ pub enum ExecutionError {
         /// What ONNX Runtime said.
         detail: String,
     },
+    /// The weights file of a bundle.
+    #[error("{} cannot be mapped into memory: {detail}; free memory, or copy the bundle again", file.display())]
+    Weights {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        detail: String,
+    },
     /// A name that the graph does not have, or that was not allocated.
     #[error(
         "graph {graph} has no {what} {name:?}, only {known:?}; export the bundle again with this release's exporter"

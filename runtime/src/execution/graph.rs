@@ -8,6 +8,7 @@ use super::environment::Environment;
 use super::error::ExecutionError;
 use super::options::{GraphOptions, Provider};
 use super::tensor::{Dim, HostElement, SharedTensor, TensorSpec};
+use super::weights::Weights;
 use super::{cpu, cuda, tensorrt};
 use ort::memory::Allocator;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
@@ -26,6 +27,8 @@ pub struct Graph {
     outputs: Vec<TensorSpec>,
     host_inputs: Vec<HostTensor>,
     host_outputs: Vec<HostTensor>,
+    /// What the session reads in place: unmapped only after it, hence last.
+    _weights: Option<Weights>,
 }
 
 #[derive(Debug)]
@@ -40,17 +43,45 @@ impl Graph {
     /// # Errors
     /// Options out of bounds, a provider that cannot start, a file that is not a graph this library runs.
     pub fn load(environment: &Environment, file: &Path, options: &GraphOptions) -> Result<Self, ExecutionError> {
+        Self::load_from(environment, file, None, options)
+    }
+
+    /// [`Self::load`], reading its external weights in place from `weights`, together with other graphs. A device copies
+    /// them to its own memory anyway and reads them from the file.
+    ///
+    /// # Errors
+    /// As [`Self::load`], and a graph whose tensors do not lie inside `weights`.
+    pub fn load_sharing(
+        environment: &Environment,
+        file: &Path,
+        weights: &Weights,
+        options: &GraphOptions,
+    ) -> Result<Self, ExecutionError> {
+        let weights = options.provider.shares_host_memory().then(|| weights.clone());
+        Self::load_from(environment, file, weights, options)
+    }
+
+    fn load_from(
+        environment: &Environment,
+        file: &Path,
+        weights: Option<Weights>,
+        options: &GraphOptions,
+    ) -> Result<Self, ExecutionError> {
         options.check()?;
         let name = file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
         let load = |error: ort::Error| ExecutionError::Load { file: file.to_path_buf(), detail: error.to_string() };
         let builder = Session::builder(&environment.inner).map_err(load)?;
         let builder = with_provider(builder, options.provider)?;
         let mut builder = with_options(builder, options).map_err(load)?;
+        if let Some(weights) = &weights {
+            builder = weights.hand_to(builder, file)?;
+        }
         let session = builder.commit_from_file(file).map_err(load)?;
         let (inputs, outputs) = (specs_of(&name, session.inputs())?, specs_of(&name, session.outputs())?);
         let binding = session.create_binding().map_err(load)?;
         let (host_inputs, host_outputs) = (Vec::new(), Vec::new());
-        Ok(Self { name, session, binding, provider: options.provider, inputs, outputs, host_inputs, host_outputs })
+        let provider = options.provider;
+        Ok(Self { name, session, binding, provider, inputs, outputs, host_inputs, host_outputs, _weights: weights })
     }
 
     /// Every input of the graph.

@@ -12,9 +12,11 @@ mod graph;
 mod options;
 mod tensor;
 mod tensorrt;
+mod weights;
 
 pub use environment::Environment;
 pub use error::ExecutionError;
 pub use graph::Graph;
 pub use options::{GraphOptions, Provider, THREADS_MAX};
 pub use tensor::{Dim, Element, HostElement, SharedTensor, TensorSpec};
+pub use weights::Weights;

@@ -36,6 +36,30 @@ impl Element {
         })
     }
 
+    /// From the numbers of `TensorProto.DataType`.
+    pub(super) fn of_onnx(data_type: i32) -> Option<Self> {
+        Some(match data_type {
+            1 => Self::F32,
+            10 => Self::F16,
+            16 => Self::Bf16,
+            7 => Self::I64,
+            6 => Self::I32,
+            3 => Self::I8,
+            2 => Self::U8,
+            _ => return None,
+        })
+    }
+
+    /// Size of one element.
+    pub(super) fn bytes(self) -> usize {
+        match self {
+            Self::I64 => 8,
+            Self::F32 | Self::I32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+            Self::I8 | Self::U8 => 1,
+        }
+    }
+
     pub(super) fn ort(self) -> TensorElementType {
         match self {
             Self::F32 => TensorElementType::Float32,
