@@ -5,5 +5,7 @@
 
 pub mod bundle;
 pub mod check;
+mod decoder;
+mod graph_tables;
 pub mod registry;
 pub mod spatialvla;

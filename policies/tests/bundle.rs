@@ -145,7 +145,7 @@ fn every_wrong_value_of_the_manifest_is_refused_by_name() {
         ("control_hz = 80.0", "control_hz = -1.0", "control_hz"),
         ("capacity = 8", "capacity = 9", "cache.capacity"),
         ("layers = 1", "layers = 2", "present.1.key"),
-        ("name = \"vision\"", "name = \"visio\"", "vision, prefill and decode"),
+        ("name = \"vision\"", "name = \"visio\"", "vision, prefill, decode"),
         ("file = \"vision.onnx\"", "file = \"elsewhere.onnx\"", "graphs.file"),
         ("shape = [1, 3, 4, 4]", "shape = [1, 3, 4, 5]", "pixel_values"),
         ("dtype = \"i64\", shape = [1, \"text_tokens\"]", "dtype = \"i32\", shape = [1, \"text_tokens\"]", "text_ids"),

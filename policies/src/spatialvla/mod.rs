@@ -88,7 +88,7 @@ impl SpatialVla {
 
         times.measure(Stage::Preprocess, || -> Result<(), PolicyError> {
             let text_ids = self.prompt.ids(&observation.instruction).map_err(observed(Stage::Preprocess))?;
-            session.set_text(text_ids).map_err(failed(Stage::Preprocess))?;
+            session.decoder.set_text(text_ids).map_err(failed(Stage::Preprocess))?;
             let pixels = session.pixel_values_mut().map_err(failed(Stage::Preprocess))?;
             inputs.pixels.write(&frame.rgb, pixels).map_err(observed(Stage::Preprocess))?;
             watch.show(StageOutput::TextIds(text_ids));
@@ -132,8 +132,8 @@ impl SpatialVla {
             let stage = if position == 0 { Stage::Prefill } else { Stage::Decode };
             let choice = times.measure(stage, || {
                 let logits = match generation.token_ids.last() {
-                    None => self.session.run_prefill(),
-                    Some(token) => self.session.run_decode(*token),
+                    None => self.session.decoder.run_prefill(),
+                    Some(token) => self.session.decoder.run_decode(*token),
                 };
                 let logits = logits.map_err(failed(stage))?;
                 watch.show(StageOutput::StepLogits(position, logits));

@@ -1,0 +1,152 @@
+//! What graphs must look like, whatever the family: tables of a manifest, and loaded sessions against them.
+//!
+//! From: `bundle.toml`. To: [`crate::decoder`] and the families, which bind tensors by names that are known to be there.
+
+use crate::bundle::manifest::GraphTable;
+use crate::bundle::{Bundle, BundleError, Manifest, WEIGHTS_FILE};
+use crate::registry::LoadError;
+use egogrid_runtime::execution::{Dim, Element, Environment, Graph, GraphOptions, TensorSpec, Weights};
+
+/// Largest width of a feature vector.
+const WIDTH_MAX: u32 = 1 << 16;
+
+/// Loads the graphs of a verified bundle. They read its weights in place, mapped once for all of them.
+pub(crate) struct GraphLoader<'a> {
+    environment: &'a Environment,
+    bundle: &'a Bundle,
+    options: &'a GraphOptions,
+    weights: Weights,
+}
+
+impl<'a> GraphLoader<'a> {
+    /// # Errors
+    /// Weights that cannot be mapped.
+    pub(crate) fn new(
+        environment: &'a Environment,
+        bundle: &'a Bundle,
+        options: &'a GraphOptions,
+    ) -> Result<Self, LoadError> {
+        let weights = Weights::open(&bundle.path(WEIGHTS_FILE))?;
+        Ok(Self { environment, bundle, options, weights })
+    }
+
+    /// What the bundle says about itself.
+    pub(crate) fn manifest(&self) -> &'a Manifest {
+        self.bundle.manifest()
+    }
+
+    /// Loads graph `name`.
+    ///
+    /// # Errors
+    /// A provider that cannot start, or a graph that is not the one of the manifest.
+    pub(crate) fn load(&self, name: &str) -> Result<Graph, LoadError> {
+        let table = self.manifest().graph(name).ok_or_else(|| no_table(name))?;
+        let file = self.bundle.path(&table.file);
+        let graph = Graph::load_sharing(self.environment, &file, &self.weights, self.options)?;
+        check_session(table, &graph)?;
+        Ok(graph)
+    }
+
+    /// After the last graph: what they have rearranged does not have to stay in memory twice.
+    pub(crate) fn finish(self) {
+        self.weights.release_pages();
+    }
+}
+
+/// Checks the tables of `prefill` and `decode`: image features `[1, image_tokens, width]` and text ids to logits and a cache.
+pub(crate) fn check_language(manifest: &Manifest, width: u32) -> Result<(), BundleError> {
+    let features = f32_tensor("image_features", &[1, manifest.prompt.image_tokens, width]);
+    let logits = f32_tensor("logits", &[1, manifest.tokens.vocabulary_size]);
+    let text_ids = tensor("text_ids", Element::I64, vec![Dim::Fixed(1), Dim::Named("text_tokens".to_owned())]);
+    let step = [
+        tensor("token_id", Element::I64, vec![Dim::Fixed(1), Dim::Fixed(1)]),
+        tensor("seqlens_k", Element::I32, vec![Dim::Fixed(1)]),
+        tensor("total_len", Element::I32, Vec::new()),
+    ];
+    let outputs = [&[logits], cache(manifest, "present").as_slice()].concat();
+    require(manifest, "prefill", &[features, text_ids], &outputs)?;
+    require(manifest, "decode", &[step.as_slice(), &cache(manifest, "past")].concat(), &outputs)
+}
+
+/// Checks that the manifest has exactly the graphs `expected`, once each.
+pub(crate) fn check_names(manifest: &Manifest, expected: &[&str]) -> Result<(), BundleError> {
+    let names: Vec<&str> = manifest.graphs.iter().map(|graph| graph.name.as_str()).collect();
+    if names.len() == expected.len() && expected.iter().all(|name| names.contains(name)) {
+        return Ok(());
+    }
+    Err(BundleError::field("[[graphs]]", format!("{names:?}"), format!("{}, once each", expected.join(", "))))
+}
+
+/// Checks one graph's table: the same tensors, in any order.
+pub(crate) fn require(
+    manifest: &Manifest,
+    graph: &str,
+    inputs: &[TensorSpec],
+    outputs: &[TensorSpec],
+) -> Result<(), BundleError> {
+    let table = manifest.graph(graph).ok_or_else(|| no_table(graph))?;
+    require_same(graph, "inputs", &table.inputs, inputs)?;
+    require_same(graph, "outputs", &table.outputs, outputs)
+}
+
+/// The last size of an output whose width the checkpoint is free to choose.
+pub(crate) fn width(manifest: &Manifest, graph: &str, output: &str) -> Result<u32, BundleError> {
+    let table = manifest.graph(graph);
+    let spec = table.and_then(|table| table.outputs.iter().find(|spec| spec.name == output));
+    match spec.and_then(|spec| spec.shape.last()) {
+        Some(Dim::Fixed(size)) if (1..=WIDTH_MAX).contains(size) => Ok(*size),
+        _ => Err(mismatch(
+            graph,
+            spec.map_or_else(|| "none".to_owned(), ToString::to_string),
+            format!("output {output} of a fixed width"),
+        )),
+    }
+}
+
+/// Names of the two tensors of every layer, `{prefix}.0.key` first.
+pub(crate) fn cache_names(prefix: &str, layers: u32) -> Vec<String> {
+    (0..layers).flat_map(|layer| ["key", "value"].map(|part| format!("{prefix}.{layer}.{part}"))).collect()
+}
+
+/// An `f32` tensor of a fixed shape.
+pub(crate) fn f32_tensor(name: &str, shape: &[u32]) -> TensorSpec {
+    tensor(name, Element::F32, shape.iter().map(|size| Dim::Fixed(*size)).collect())
+}
+
+fn cache(manifest: &Manifest, prefix: &str) -> Vec<TensorSpec> {
+    let cache = &manifest.cache;
+    let shape = [1, cache.kv_heads, cache.capacity, cache.head_dim];
+    cache_names(prefix, cache.layers).iter().map(|name| f32_tensor(name, &shape)).collect()
+}
+
+fn tensor(name: &str, dtype: Element, shape: Vec<Dim>) -> TensorSpec {
+    TensorSpec { name: name.to_owned(), dtype, shape }
+}
+
+/// Checks that a loaded graph is the one that the manifest describes.
+fn check_session(table: &GraphTable, graph: &Graph) -> Result<(), BundleError> {
+    require_same(&table.name, "inputs", graph.inputs(), &table.inputs)?;
+    require_same(&table.name, "outputs", graph.outputs(), &table.outputs)
+}
+
+fn require_same(graph: &str, what: &str, found: &[TensorSpec], expected: &[TensorSpec]) -> Result<(), BundleError> {
+    for want in expected {
+        let same_name = || found.iter().find(|spec| spec.name == want.name);
+        if found.iter().filter(|spec| *spec == want).count() != 1 {
+            let found = same_name().map_or_else(|| "nothing".to_owned(), ToString::to_string);
+            return Err(mismatch(graph, format!("{what} {}: {found}", want.name), want.to_string()));
+        }
+    }
+    match found.iter().find(|spec| !expected.iter().any(|want| want.name == spec.name)) {
+        Some(extra) => Err(mismatch(graph, format!("{what} {}: {extra}", extra.name), "no such tensor".to_owned())),
+        None => Ok(()),
+    }
+}
+
+fn no_table(graph: &str) -> BundleError {
+    mismatch(graph, "no table".to_owned(), "a table in [[graphs]]".to_owned())
+}
+
+fn mismatch(graph: &str, found: String, expected: String) -> BundleError {
+    BundleError::Graph { graph: graph.to_owned(), found, expected }
+}
