@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,12 @@ INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
 DTYPES = ("F32", "F16", "BF16")
 CHUNK_BYTES_MAX = 64 << 20
+# Statistics of a dataset that nothing is computed with.
+INFORMATIVE = ("mean", "std", "min", "max")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in `path`; NaN and Infinity, which Python would accept, are errors here as they are in JSON."""
+    """The object in `path`. NaN and Infinity, which Python would accept, are errors here as they are in JSON; see `_finite_json`."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -34,16 +37,31 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path.name} cannot be read ({error})", "a UTF-8 file", "copy the checkpoint again") from None
     try:
-        value = json.loads(text, parse_constant=lambda constant: _refuse_constant(path, constant))
+        value = json.loads(text)
     except json.JSONDecodeError as error:
         raise CheckpointError(f"{path.name} is not JSON ({error})", "a JSON object", "copy the checkpoint again") from None
     if not isinstance(value, dict):
         raise CheckpointError(f"{path.name} holds a {type(value).__name__}", "a JSON object", "copy the checkpoint again")
+    return _finite_json(value, path.name)
+
+
+def _finite_json(value: Any, where: str) -> Any:
+    """Refuses NaN and Infinity, but for what only informs: the released SpatialVLA has an infinite `std` in one dataset's statistics.
+    Such a list becomes null, because no JSON reader but Python's would take it."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            informs = key in INFORMATIVE and isinstance(item, list) and where.endswith(("action", "proprio"))
+            value[key] = None if informs and not all(map(_is_finite, item)) else _finite_json(item, f"{where} {key}")
+    elif isinstance(value, list):
+        for item in value:
+            _finite_json(item, where)
+    elif not _is_finite(value):
+        raise CheckpointError(f"{where} holds {json.dumps(value)}", "finite numbers", "repair the file")
     return value
 
 
-def _refuse_constant(path: Path, constant: str) -> float:
-    raise CheckpointError(f"{path.name} holds {constant}", "finite numbers", "repair the file")
+def _is_finite(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 class Checkpoint:
