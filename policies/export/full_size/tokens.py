@@ -22,13 +22,19 @@ def _letters(first: int) -> dict[str, int]:
     return {text: first + number for number, text in enumerate("▁abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.,?:'-")}
 
 
+def _filled(vocabulary: dict[str, int], size: int) -> dict[str, int]:
+    """With a name for every free id below `size`: the library numbers added tokens after the vocabulary, whatever the file says."""
+    taken = set(vocabulary.values())
+    return vocabulary | {f"<free{number}>": number for number in range(size) if number not in taken}
+
+
 def spatialvla_tokenizer(config: dict[str, Any]) -> dict[str, Any]:
     """Gemma's ids: bytes from 217, `\\n` 108, `<image>` and the action tokens where config.json has them."""
     added = {"<pad>": 0, "<eos>": 1, "<bos>": 2, "<unk>": 3, "<image>": config["image_token_index"]}
     added |= {f"<ACTION{cell:05d}>": config["action_token_begin_idx"] + cell for cell in range(config["spatial_token_num"])}
     bytes_ = {f"<0x{byte:02X}>": 217 + byte for byte in range(256)}
     vocabulary = {**{text: number for text, number in added.items() if number < 4}, "\n": 108, **bytes_, **_letters(473)}
-    return _file(added, vocabulary, "<unk>", None, prepend=False)
+    return _file(added, _filled(vocabulary, config["image_token_index"]), "<unk>", None, prepend=False)
 
 
 def openvla_tokenizer() -> dict[str, Any]:
@@ -44,4 +50,4 @@ def openvla_tokenizer() -> dict[str, Any]:
         "pair": [bos, {"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
         "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}},
     }
-    return _file(added, vocabulary, "<unk>", template, prepend=True)
+    return _file(added, _filled(vocabulary, added["<PAD>"]), "<unk>", template, prepend=True)

@@ -5,29 +5,49 @@ From: a `Checkpoint`. To: `<family>/reference.py`. It shares no code with the gr
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
+
 import numpy as np
 
 from egogrid_export.checkpoint import Checkpoint
 
-CACHE_BYTES_MAX = 1 << 30
+# Weights that stay in memory as float32, whatever the machine has: an export of a large model must leave room for others.
+CACHE_BYTES_MAX = 12 << 30
+CACHE_SHARE_OF_FREE = 0.5
+CACHE_BYTES_UNKNOWN = 1 << 30
+
+
+def cache_bytes() -> int:
+    """How much of a checkpoint is kept between uses. It changes the time that a reference takes, never its numbers."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        available = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        return CACHE_BYTES_UNKNOWN
+    return min(CACHE_BYTES_MAX, int(available * CACHE_SHARE_OF_FREE))
 
 
 class Network:
-    """One checkpoint's tensors. Small ones stay in memory, those beyond `CACHE_BYTES_MAX` in all are read again each time."""
+    """One checkpoint's tensors. Small ones stay in memory, those beyond `cache_bytes` in all are read again each time."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
         self._kept: dict[str, np.ndarray] = {}
-        self._kept_bytes = 0
+        self._kept_bytes, self._kept_bytes_max = 0, cache_bytes()
 
     def weight(self, name: str) -> np.ndarray:
         if name in self._kept:
             return self._kept[name]
         tensor = self._checkpoint.tensor(name)
-        if self._kept_bytes + tensor.nbytes <= CACHE_BYTES_MAX:
+        if self._kept_bytes + tensor.nbytes <= self._kept_bytes_max:
             self._kept[name] = tensor
             self._kept_bytes += tensor.nbytes
         return tensor
+
+    def keeps(self, name: str) -> bool:
+        """Whether the tensor is in memory already, or will be once it is used."""
+        return name in self._kept or self._kept_bytes + 4 * math.prod(self._checkpoint.shape(name)) <= self._kept_bytes_max
 
     def product(self, x: np.ndarray, name: str) -> np.ndarray:
         """With a matrix that the checkpoint holds as `[outputs, inputs]`."""

@@ -135,8 +135,8 @@ class Reference(Network):
             for first in range(0, text.vocabulary, 4096):
                 ids = np.arange(first, min(first + 4096, text.vocabulary))
                 logits[ids] = self.embed(ids) @ x
-        elif HEAD in self._kept:
-            logits[:] = self._kept[HEAD] @ x
+        elif self.keeps(HEAD):
+            logits[:] = self.weight(HEAD) @ x
         else:
             for first, rows in self._checkpoint.row_chunks(HEAD):
                 logits[first : first + len(rows)] = rows @ x
