@@ -47,7 +47,7 @@ EDITS = {
     "samples that do not divide the patch": ("config.json", ("ego3d_patch_reso",), 4, WRONG, "divisor of patch_size 14"),
     "boolean for a number": ("config.json", ("n_freqs",), True, WRONG, "n_freqs is True"),
     "other activation": ("config.json", ("text_config", "hidden_activation"), "relu", WRONG, "hidden_activation"),
-    "other family": ("config.json", ("model_type",), "openvla", WRONG, "model_type"),
+    "other family": ("config.json", ("model_type",), "pi0", WRONG, "model_type"),
     "no depth": ("config.json", ("use_vision_zoe",), False, WRONG, "use_vision_zoe"),
     "short window": ("config.json", ("text_config", "sliding_window"), 16, WRONG, "sliding_window"),
     "unknown extension": ("config.json", ("egogrid",), {"control_herz": 5}, WRONG, "control_herz"),

@@ -89,14 +89,27 @@ def rotated_heads(graph: GraphBuilder, shape: AttentionShape, layer: int, normed
     return names[2], names[3], names[1]
 
 
-def mixed_heads(graph: GraphBuilder, shape: AttentionShape, q: str, keys: str, values: str) -> str:
-    """Every query sees every key: `[1, n, heads * head_dim]`. Heads that share keys are stacked, so that keys are not copied."""
+def causal_mask(graph: GraphBuilder, shape: AttentionShape, rows: str) -> str:
+    """For `mixed_heads` over all of `rows` (`[1, n, D]`): 0 where a query sees a key, -inf after it; stacked like the heads."""
+    count = graph.op("Squeeze", [graph.op("Shape", [rows], start=1, end=2)])
+    places = graph.op("Range", [graph.constant("first_place", np.int64(0)), count, graph.constant("place_step", np.int64(1))])
+    sees = graph.op("LessOrEqual", [places, graph.op("Unsqueeze", [places, graph.integers(1)])])
+    zero, hidden = graph.constant("seen", np.float32(0)), graph.constant("hidden", np.float32(-np.inf))
+    mask = graph.op("Where", [sees, zero, hidden])
+    group = shape.heads // shape.kv_heads
+    return mask if group == 1 else graph.op("Tile", [mask, graph.integers(group, 1)])
+
+
+def mixed_heads(graph: GraphBuilder, shape: AttentionShape, q: str, keys: str, values: str, mask: str | None = None) -> str:
+    """`[1, n, heads * head_dim]`; every query sees every key but for the `mask`. Heads that share keys are stacked: keys are not copied."""
     stacked = graph.op("Reshape", [q, graph.integers(1, shape.kv_heads, -1, shape.head_dim)])
     cap = shape.softcap
     alpha = shape.scale / (cap or 1.0)
     scores = graph.op("FusedMatMul", [stacked, keys], domain=MICROSOFT, transB=1, alpha=alpha)
     if cap is not None:
         scores = graph.op("Mul", [graph.op("Tanh", [scores]), graph.constant("attention_softcap", np.float32(cap))])
+    if mask is not None:
+        scores = graph.op("Add", [scores, mask])
     mixed = graph.op("MatMul", [graph.op("Softmax", [scores], axis=-1), values])
     by_head = graph.op("Reshape", [mixed, graph.integers(1, shape.heads, -1, shape.head_dim)])
     rows = graph.op("Transpose", [by_head], perm=[0, 2, 1, 3])

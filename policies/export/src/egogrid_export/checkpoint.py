@@ -20,8 +20,6 @@ from safetensors import SafetensorError, safe_open
 
 from egogrid_export.errors import CheckpointError, MissingError
 
-INDEX_FILE = "model.safetensors.index.json"
-SINGLE_FILE = "model.safetensors"
 DTYPES = ("F32", "F16", "BF16")
 CHUNK_BYTES_MAX = 64 << 20
 # Statistics of a dataset that nothing is computed with.
@@ -67,6 +65,9 @@ def _is_finite(value: Any) -> bool:
 class Checkpoint:
     """The tensors of one checkpoint by name. Holds no tensor data."""
 
+    index_file = "model.safetensors.index.json"
+    single_file = "model.safetensors"
+
     def __init__(self, directory: Path) -> None:
         if not directory.is_dir():
             raise MissingError(f"no directory {directory}", "a checkpoint directory", "check the first argument")
@@ -83,6 +84,9 @@ class Checkpoint:
 
     def __contains__(self, name: str) -> bool:
         return name in self._shape_of
+
+    def names(self) -> list[str]:
+        return list(self._shape_of)
 
     def shape(self, name: str) -> tuple[int, ...]:
         if name not in self._shape_of:
@@ -133,15 +137,15 @@ class Checkpoint:
         return digests
 
     def _weight_map(self) -> dict[str, str]:
-        if not (self.directory / INDEX_FILE).exists():
-            with self._open(SINGLE_FILE) as file:
-                return dict.fromkeys(file.keys(), SINGLE_FILE)
-        weight_map = read_json(self.directory / INDEX_FILE).get("weight_map")
+        if not (self.directory / self.index_file).exists():
+            with self._open(self.single_file) as file:
+                return dict.fromkeys(file.keys(), self.single_file)
+        weight_map = read_json(self.directory / self.index_file).get("weight_map")
         if not isinstance(weight_map, dict) or not weight_map:
-            raise CheckpointError(f"{INDEX_FILE} has no weight_map", "tensor names with their files", "copy the checkpoint again")
+            raise CheckpointError(f"{self.index_file} has no weight_map", "tensor names with their files", "copy the checkpoint again")
         for shard in set(weight_map.values()):
             if not isinstance(shard, str) or Path(shard).name != shard:
-                raise CheckpointError(f"{INDEX_FILE} names the file {shard!r}", "a plain file name", "copy the checkpoint again")
+                raise CheckpointError(f"{self.index_file} names the file {shard!r}", "a plain file name", "copy the checkpoint again")
         return weight_map
 
     def _open(self, shard: str) -> Any:
@@ -163,7 +167,7 @@ class Checkpoint:
             for name in (name for name, place in self._file_of.items() if place == shard):
                 if name not in present:
                     raise MissingError(
-                        f"{INDEX_FILE} says that {name} is in {shard}, which does not have it",
+                        f"{self.index_file} says that {name} is in {shard}, which does not have it",
                         "an index that belongs to its files",
                         "copy the whole checkpoint again",
                     )

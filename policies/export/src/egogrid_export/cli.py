@@ -13,13 +13,19 @@ from pathlib import Path
 from egogrid_export.bundle import bundle_directory
 from egogrid_export.checkpoint import Checkpoint
 from egogrid_export.errors import CheckpointError, ExportError, UsageError
+from egogrid_export.lora import MergedCheckpoint
+from egogrid_export.openvla.export import export as export_openvla
+from egogrid_export.openvla.images import PREPROCESSINGS
+from egogrid_export.openvla.prompt import PROMPTS
 from egogrid_export.options import DEPTH_SOURCES, Options
 from egogrid_export.precision import PRECISIONS
 from egogrid_export.progress import Progress, peak_memory_mb
 from egogrid_export.spatialvla.export import export as export_spatialvla
 
 # `model_type` of config.json to the family's exporter.
-FAMILIES = {"spatialvla": export_spatialvla}
+FAMILIES = {"spatialvla": export_spatialvla, "openvla": export_openvla}
+# Options that only one family has.
+OPTIONS_OF_FAMILY = {"prompt": "openvla", "preprocessing": "openvla"}
 INTERRUPTED = 130
 
 
@@ -28,10 +34,11 @@ def main(arguments: list[str] | None = None) -> int:
     progress = Progress(options.quiet)
     started = time.monotonic()
     try:
-        checkpoint = Checkpoint(options.checkpoint)
+        checkpoint = Checkpoint(options.checkpoint) if options.lora is None else MergedCheckpoint(options.checkpoint, options.lora)
         family = checkpoint.json("config.json").get("model_type")
         if family not in FAMILIES:
             raise CheckpointError(f"config.json model_type is {family!r}", " | ".join(FAMILIES), "export another checkpoint")
+        _refuse_options_of_others(options, family)
         with bundle_directory(options.bundle, options.replace) as work:
             FAMILIES[family](checkpoint, work, options, progress)
     except ExportError as error:
@@ -47,6 +54,12 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _refuse_options_of_others(options: Options, family: str) -> None:
+    for option, owner in OPTIONS_OF_FAMILY.items():
+        if getattr(options, option) is not None and family != owner:
+            raise UsageError(f"--{option} for a checkpoint of family {family}", f"it only for {owner}", "leave it out")
+
+
 def _parse(arguments: list[str] | None) -> Options:
     parser = argparse.ArgumentParser(
         prog="python -m egogrid_export",
@@ -57,7 +70,12 @@ def _parse(arguments: list[str] | None) -> Options:
     parser.add_argument("bundle", metavar="BUNDLE_DIR", type=Path, help="where the bundle is to lie; must not exist yet")
     parser.add_argument("--precision", choices=tuple(PRECISIONS), default="fp32", help="of the weights (default: %(default)s)")
     parser.add_argument("--depth", choices=DEPTH_SOURCES, default=DEPTH_SOURCES[0], help="where depth comes from (default: %(default)s)")
-    parser.add_argument("--cases", metavar="DIR", type=Path, help="own golden cases, NAME.json each, instead of two synthetic ones")
+    parser.add_argument("--lora", metavar="ADAPTER_DIR", type=Path, help="merge a LoRA adapter of the peft library into the weights")
+    parser.add_argument("--prompt", choices=tuple(PROMPTS), help="OpenVLA: the prompt it was trained with (default: what the files say)")
+    parser.add_argument(
+        "--preprocessing", choices=PREPROCESSINGS, help=f"OpenVLA: what comes before the processor (default: {PREPROCESSINGS[0]}, nothing)"
+    )
+    parser.add_argument("--cases", metavar="DIR", type=Path, help="own golden cases, NAME.json each, instead of synthetic ones")
     parser.add_argument("--replace", action="store_true", help="replace a bundle that lies at BUNDLE_DIR")
     parser.add_argument("--skip-check", action="store_true", help="do not run the written graphs (needs no onnxruntime)")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
@@ -68,6 +86,9 @@ def _parse(arguments: list[str] | None) -> Options:
         precision=PRECISIONS[given.precision],
         depth=given.depth,
         cases=given.cases,
+        lora=given.lora,
+        prompt=given.prompt,
+        preprocessing=given.preprocessing,
         replace=given.replace,
         check=not given.skip_check,
         quiet=given.quiet,

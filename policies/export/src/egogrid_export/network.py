@@ -6,6 +6,8 @@ From: a `Checkpoint`. To: `<family>/reference.py`. It shares no code with the gr
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,11 @@ from egogrid_export.checkpoint import Checkpoint
 CACHE_BYTES_MAX = 12 << 30
 CACHE_SHARE_OF_FREE = 0.5
 CACHE_BYTES_UNKNOWN = 1 << 30
+# erf is read from a table of its values and slopes; between its points it is right to 1e-11.
+ERF_STEPS, ERF_END = 256, 6
+ERF_POINTS = np.arange(ERF_STEPS * ERF_END + 2) / ERF_STEPS
+ERF_VALUES = np.array([math.erf(point) for point in ERF_POINTS])
+ERF_SLOPES = 2 / math.sqrt(math.pi) * np.exp(-(ERF_POINTS**2)) / ERF_STEPS
 
 
 def cache_bytes() -> int:
@@ -26,6 +33,25 @@ def cache_bytes() -> int:
     except (OSError, StopIteration, ValueError):
         return CACHE_BYTES_UNKNOWN
     return min(CACHE_BYTES_MAX, int(available * CACHE_SHARE_OF_FREE))
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Greedy decoding: `token_ids` end with eos or at the asked count; `logits[k]` chose `token_ids[k]`."""
+
+    token_ids: list[int]
+    logits: list[np.ndarray]
+
+
+def greedy(logits: np.ndarray, step: Callable[[int], np.ndarray], eos_id: int, count: int) -> Generation:
+    """From the logits after the prompt; `step` gives those after one more token."""
+    ids, steps = [], []
+    while True:
+        steps.append(logits)
+        ids.append(int(np.argmax(logits)))
+        if ids[-1] == eos_id or len(ids) == count:
+            return Generation(ids, steps)
+        logits = step(ids[-1])
 
 
 class Network:
@@ -56,6 +82,12 @@ class Network:
     def linear(self, x: np.ndarray, at: str) -> np.ndarray:
         return self.product(x, f"{at}.weight") + self.weight(f"{at}.bias")
 
+    def product_by_rows(self, x: np.ndarray, table: str) -> np.ndarray:
+        """`table @ x` for a vector `x`, reading the table piece by piece where it is large."""
+        if self.keeps(table):
+            return self.weight(table) @ x
+        return np.concatenate([piece @ x for _, piece in self._checkpoint.row_chunks(table)])
+
     def layer_norm(self, x: np.ndarray, at: str, eps: float) -> np.ndarray:
         centered = x - x.mean(axis=-1, keepdims=True)
         scale = np.sqrt((centered * centered).mean(axis=-1, keepdims=True) + np.float32(eps))
@@ -71,6 +103,25 @@ def gelu_tanh(x: np.ndarray) -> np.ndarray:
     return np.float32(0.5) * x * (1 + np.tanh(inner))
 
 
+def erf(x: np.ndarray) -> np.ndarray:
+    """float64. Cubic between the points of the table."""
+    place = np.minimum(np.abs(x.astype(np.float64)), ERF_END) * ERF_STEPS
+    index = place.astype(np.int64)
+    t = place - index
+    rise, fall = t * t * (3 - 2 * t), t * (1 - t)
+    values = ERF_VALUES[index] * (1 - rise) + ERF_VALUES[index + 1] * rise
+    return np.copysign(values + fall * ((1 - t) * ERF_SLOPES[index] - t * ERF_SLOPES[index + 1]), x)
+
+
+def gelu_erf(x: np.ndarray) -> np.ndarray:
+    return np.float32(0.5) * x * (1 + erf(x * np.float32(0.5**0.5))).astype(np.float32)
+
+
+def silu(x: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # exp(-x) may be infinite, and x / inf is the right 0
+        return x / (1 + np.exp(-x))
+
+
 def softmax(x: np.ndarray) -> np.ndarray:
     exponentials = np.exp(x - x.max(axis=-1, keepdims=True))
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
@@ -78,6 +129,22 @@ def softmax(x: np.ndarray) -> np.ndarray:
 
 def softcapped(x: np.ndarray, cap: float | None) -> np.ndarray:
     return x if cap is None else np.tanh(x / np.float32(cap)) * np.float32(cap)
+
+
+def attention(
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, scale: float, softcap: float | None = None, causal: bool = False
+) -> np.ndarray:
+    """`[heads, n, d]` over keys and values `[kv_heads, m, d]`, each shared by equally many heads: `[n, heads * d]`.
+
+    Causal: the queries are the last n of the m tokens, and each sees itself and what is before it.
+    """
+    group = len(q) // len(k)
+    scores = softcapped(q @ np.repeat(k, group, axis=0).swapaxes(1, 2) * np.float32(scale), softcap)
+    if causal:
+        queries, keys = scores.shape[1:]
+        hidden = np.arange(keys)[None] > np.arange(keys - queries, keys)[:, None]
+        scores = np.where(hidden, np.float32(-np.inf), scores)
+    return (softmax(scores) @ np.repeat(v, group, axis=0)).swapaxes(0, 1).reshape(q.shape[1], -1)
 
 
 def rotated(x: np.ndarray, position: int, theta: float) -> np.ndarray:

@@ -12,11 +12,16 @@ DEPTH_SOURCES = ("sensor",)
 
 @dataclass(frozen=True)
 class Options:
+    """`prompt` and `preprocessing` are None where nothing was asked for; only family `openvla` has them."""
+
     checkpoint: Path
     bundle: Path
     precision: Precision
     depth: str
     cases: Path | None
+    lora: Path | None
+    prompt: str | None
+    preprocessing: str | None
     replace: bool
     check: bool
     quiet: bool

@@ -7,24 +7,14 @@ with both soft-caps) and the official SpatialVLA model; checked against golden d
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from egogrid_export.checkpoint import Checkpoint
-from egogrid_export.network import Network, gelu_tanh, rotated, softcapped, softmax
+from egogrid_export.network import Generation, Network, attention, gelu_tanh, greedy, rotated, softcapped
 from egogrid_export.spatialvla.config import ModelConfig
 from egogrid_export.spatialvla.tensor_names import EMBEDDINGS, HEAD, POSITION_HEAD, PROJECTOR, SPATIAL, TEXT, TOWER
 
 POSITION_NORM_EPS = 1e-5
-
-
-@dataclass(frozen=True)
-class Generation:
-    """Greedy decoding: `token_ids` end with eos or at the asked count; `logits[k]` chose `token_ids[k]`."""
-
-    token_ids: list[int]
-    logits: list[np.ndarray]
 
 
 class Reference(Network):
@@ -65,8 +55,7 @@ class Reference(Network):
     def _vision_attention(self, x: np.ndarray, at: str) -> np.ndarray:
         heads = self._config.vision.heads
         q, k, v = (self.linear(x, f"{at}.{name}_proj").reshape(len(x), heads, -1).swapaxes(0, 1) for name in "qkv")
-        scores = q @ k.swapaxes(1, 2) * np.float32(q.shape[-1] ** -0.5)
-        return self.linear((softmax(scores) @ v).swapaxes(0, 1).reshape(len(x), -1), f"{at}.out_proj")
+        return self.linear(attention(q, k, v, q.shape[-1] ** -0.5), f"{at}.out_proj")
 
     # ---- language
 
@@ -74,14 +63,12 @@ class Reference(Network):
         """Greedy decoding of up to `count` tokens after the prompt; eos ends it and is included."""
         past: list[tuple[np.ndarray, np.ndarray]] = []
         x = np.concatenate([image_features[0], self.embed(text_ids)])
-        logits, position, ids, steps = self._forward(x, 1, past), 1 + len(x), [], []
-        while True:
-            steps.append(logits)
-            ids.append(int(np.argmax(logits)))
-            if ids[-1] == self._config.eos_id or len(ids) == count:
-                return Generation(ids, steps)
-            logits = self._forward(self.embed(np.array(ids[-1:])), position, past)
-            position += 1
+        logits = self._forward(x, 1, past)
+
+        def step(token_id: int) -> np.ndarray:
+            return self._forward(self.embed(np.array([token_id])), 1 + past[0][0].shape[1], past)
+
+        return greedy(logits, step, self._config.eos_id, count)
 
     def embed(self, ids: np.ndarray) -> np.ndarray:
         """Table rows `[n, D]`; action tokens have their own table, which also overwrites the last rows of the other on load."""
@@ -122,22 +109,14 @@ class Reference(Network):
             past[layer] = (k, v)
         else:
             past.append((k, v))
-        group = text.heads // text.kv_heads
-        scores = q @ np.repeat(k, group, axis=0).swapaxes(1, 2) * np.float32(text.attention_scale)
-        weights = softmax(softcapped(scores, text.attention_softcap))
-        mixed = (weights @ np.repeat(v, group, axis=0)).swapaxes(0, 1).reshape(len(x), -1)
+        mixed = attention(q, k, v, text.attention_scale, text.attention_softcap)
         return self.product(mixed, f"{at}.self_attn.o_proj.weight")
 
     def _head(self, x: np.ndarray) -> np.ndarray:
         text = self._config.text
-        logits = np.empty(text.vocabulary, dtype=np.float32)
         if text.tied_head:
-            for first in range(0, text.vocabulary, 4096):
-                ids = np.arange(first, min(first + 4096, text.vocabulary))
-                logits[ids] = self.embed(ids) @ x
-        elif self.keeps(HEAD):
-            logits[:] = self.weight(HEAD) @ x
+            ids = np.arange(text.vocabulary)
+            logits = np.concatenate([self.embed(part) @ x for part in np.array_split(ids, -(-len(ids) // 4096))])
         else:
-            for first, rows in self._checkpoint.row_chunks(HEAD):
-                logits[first : first + len(rows)] = rows @ x
+            logits = self.product_by_rows(x, HEAD)
         return softcapped(logits, text.final_softcap)
