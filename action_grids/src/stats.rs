@@ -1,13 +1,15 @@
-//! Statistics of a training data set: the only way between [`NormalizedAction`] and [`Action`].
+//! Statistics of a training data set: the only way between normalized and physical actions.
 //!
 //! From: a bundle's `statistics.json`, `{key: {action: {q01, q99, mask, ...}, ...}}`. To: whoever runs a policy.
-//! Shape: `[7]` each. Source: SpatialVLA, arXiv:2501.15830 (the 1 % and 99 % quantiles become -1 and +1).
+//! Shape: `[n]` each: [`RowStats`] for whatever the data set has, [`NormStats`] for one arm with one gripper, `n = 7`.
+//! Source: OpenVLA and SpatialVLA, arXiv:2501.15830 (the 1 % and 99 % quantiles become -1 and +1).
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::action::{ACTION_DIMS, Action, ActionError, DIM_NAMES, NormalizedAction};
+use crate::row::{ActionRow, NormalizedRow, ROW_DIMS_MAX, RowError};
 
 /// Keeps a dimension without spread from dividing by zero; part of the training formula.
 pub const RANGE_EPSILON: f64 = 1e-8;
@@ -26,14 +28,28 @@ pub enum StatsError {
         /// All keys, sorted.
         known: Vec<String>,
     },
-    /// Not seven numbers.
-    #[error(
-        "statistics field `{field}` has {found} values, expected {ACTION_DIMS}; this family moves one arm with one gripper"
-    )]
+    /// None, or more than any robot has.
+    #[error("statistics have {found} dimensions, expected 1 to {ROW_DIMS_MAX}; compute the statistics again")]
+    Dims {
+        /// Values in `q01`.
+        found: usize,
+    },
+    /// Not as many numbers as `q01` has.
+    #[error("statistics field `{field}` has {found} values, expected {expected} as in `q01`; compute them again")]
     Length {
-        /// `q01`, `q99`, `mask`, `min` or `max`.
+        /// `q99`, `mask`, `min` or `max`.
         field: &'static str,
         /// Values found.
+        found: usize,
+        /// Values in `q01`.
+        expected: usize,
+    },
+    /// Not seven numbers.
+    #[error(
+        "these statistics have {found} dimensions, expected {ACTION_DIMS}; this family moves one arm with one gripper"
+    )]
+    NotOneArm {
+        /// Dimensions found.
         found: usize,
     },
     /// NaN or infinity.
@@ -42,7 +58,7 @@ pub enum StatsError {
         /// `q01`, `q99`, `min` or `max`.
         field: &'static str,
         /// Which dimension.
-        dim: &'static str,
+        dim: String,
         /// What was found.
         value: f64,
     },
@@ -53,7 +69,7 @@ pub enum StatsError {
     )]
     Unsorted {
         /// Which dimension.
-        dim: &'static str,
+        dim: String,
         /// Lower quantile.
         q01: f64,
         /// Upper quantile.
@@ -93,7 +109,98 @@ pub struct DatasetStatsFile {
     pub action: NormStatsFile,
 }
 
-/// Checked statistics of one data set. Units of `q01` and `q99`: metres, radians, gripper 0..1.
+/// Checked statistics of one data set with any number of dimensions, in its own units.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RowStats {
+    q01: Vec<f64>,
+    q99: Vec<f64>,
+    mask: Vec<bool>,
+    constant: Vec<bool>,
+}
+
+impl RowStats {
+    /// Quantiles and mask of `[n]` each; a dimension with equal quantiles counts as constant.
+    pub fn new(q01: Vec<f64>, q99: Vec<f64>, mask: Vec<bool>) -> Result<Self, StatsError> {
+        let dims = q01.len();
+        if !(1..=ROW_DIMS_MAX).contains(&dims) {
+            return Err(StatsError::Dims { found: dims });
+        }
+        for (field, found) in [("q99", q99.len()), ("mask", mask.len())] {
+            same_length(field, found, dims)?;
+        }
+        for dim in 0..dims {
+            for (field, value) in [("q01", q01[dim]), ("q99", q99[dim])] {
+                if !value.is_finite() {
+                    return Err(StatsError::NotFinite { field, dim: dim_name(dim, dims), value });
+                }
+            }
+            if q99[dim] < q01[dim] {
+                return Err(StatsError::Unsorted { dim: dim_name(dim, dims), q01: q01[dim], q99: q99[dim] });
+            }
+        }
+        let constant = q01.iter().zip(&q99).map(|(q01, q99)| q01 == q99).collect();
+        Ok(Self { q01, q99, mask, constant })
+    }
+
+    /// Numbers in one action of this data set.
+    pub fn dims(&self) -> usize {
+        self.q01.len()
+    }
+
+    /// To the data set's own units. Never limits, and makes no promise about what the numbers mean.
+    pub fn unnormalize(&self, normalized: &NormalizedRow) -> Result<ActionRow, RowError> {
+        let (found, expected) = (normalized.values().len(), self.dims());
+        if found != expected {
+            return Err(RowError::OtherDims { found, expected });
+        }
+        let mut values = normalized.values().to_vec();
+        unnormalize(&mut values, &self.q01, &self.q99, &self.mask);
+        ActionRow::new(values)
+    }
+
+    /// The same as statistics of one arm with one gripper.
+    pub fn one_arm(&self) -> Result<NormStats, StatsError> {
+        let wrong = || StatsError::NotOneArm { found: self.dims() };
+        let (Ok(q01), Ok(q99)) = (self.q01.as_slice().try_into(), self.q99.as_slice().try_into()) else {
+            return Err(wrong());
+        };
+        let (Ok(mask), Ok(constant)) = (self.mask.as_slice().try_into(), self.constant.as_slice().try_into()) else {
+            return Err(wrong());
+        };
+        Ok(NormStats { q01, q99, mask, constant })
+    }
+}
+
+/// `0.5 * (n + 1) * (q99 - q01) + q01` where masked.
+fn unnormalize(values: &mut [f64], q01: &[f64], q99: &[f64], mask: &[bool]) {
+    for (dim, value) in values.iter_mut().enumerate().filter(|(dim, _)| mask[*dim]) {
+        *value = 0.5 * (*value + 1.0) * (q99[dim] - q01[dim]) + q01[dim];
+    }
+}
+
+fn dim_name(dim: usize, dims: usize) -> String {
+    if dims == ACTION_DIMS { DIM_NAMES[dim].to_owned() } else { format!("dimension {dim}") }
+}
+
+fn same_length(field: &'static str, found: usize, expected: usize) -> Result<(), StatsError> {
+    if found == expected { Ok(()) } else { Err(StatsError::Length { field, found, expected }) }
+}
+
+impl TryFrom<&NormStatsFile> for RowStats {
+    type Error = StatsError;
+    fn try_from(file: &NormStatsFile) -> Result<Self, StatsError> {
+        let mut stats = Self::new(file.q01.clone(), file.q99.clone(), file.mask.clone())?;
+        if let (Some(min), Some(max)) = (&file.min, &file.max) {
+            same_length("min", min.len(), stats.dims())?;
+            same_length("max", max.len(), stats.dims())?;
+            stats.constant = min.iter().zip(max).map(|(min, max)| min == max).collect();
+        }
+        Ok(stats)
+    }
+}
+
+/// Checked statistics of one data set of one arm with one gripper. Units of `q01` and `q99`: metres, radians, gripper
+/// 0..1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct NormStats {
     q01: [f64; ACTION_DIMS],
@@ -109,19 +216,7 @@ impl NormStats {
         q99: [f64; ACTION_DIMS],
         mask: [bool; ACTION_DIMS],
     ) -> Result<Self, StatsError> {
-        let mut constant = [false; ACTION_DIMS];
-        for dim in 0..ACTION_DIMS {
-            for (field, value) in [("q01", q01[dim]), ("q99", q99[dim])] {
-                if !value.is_finite() {
-                    return Err(StatsError::NotFinite { field, dim: DIM_NAMES[dim], value });
-                }
-            }
-            if q99[dim] < q01[dim] {
-                return Err(StatsError::Unsorted { dim: DIM_NAMES[dim], q01: q01[dim], q99: q99[dim] });
-            }
-            constant[dim] = q01[dim] == q99[dim];
-        }
-        Ok(Self { q01, q99, mask, constant })
+        RowStats::new(q01.to_vec(), q99.to_vec(), mask.to_vec())?.one_arm()
     }
 
     /// Lower quantiles.
@@ -143,9 +238,7 @@ impl NormStats {
     /// outside `[-1, 1]` stays outside the quantiles. Refuses a result that is no gripper opening or not finite.
     pub fn unnormalize(&self, normalized: &NormalizedAction) -> Result<Action, ActionError> {
         let mut values = *normalized.values();
-        for (dim, value) in values.iter_mut().enumerate().filter(|(dim, _)| self.mask[*dim]) {
-            *value = 0.5 * (*value + 1.0) * (self.q99[dim] - self.q01[dim]) + self.q01[dim];
-        }
+        unnormalize(&mut values, &self.q01, &self.q99, &self.mask);
         Action::try_from(values)
     }
 
@@ -165,41 +258,30 @@ impl NormStats {
     }
 }
 
-impl TryFrom<&NormStatsFile> for NormStats {
-    type Error = StatsError;
-    fn try_from(file: &NormStatsFile) -> Result<Self, StatsError> {
-        let mut stats = Self::new(seven("q01", &file.q01)?, seven("q99", &file.q99)?, seven("mask", &file.mask)?)?;
-        if let (Some(min), Some(max)) = (&file.min, &file.max) {
-            let (min, max) = (seven("min", min)?, seven("max", max)?);
-            stats.constant = std::array::from_fn(|dim| min[dim] == max[dim]);
-        }
-        Ok(stats)
-    }
-}
-
-fn seven<T: Copy>(field: &'static str, values: &[T]) -> Result<[T; ACTION_DIMS], StatsError> {
-    values.try_into().map_err(|_| StatsError::Length { field, found: values.len() })
-}
-
 /// Statistics of every data set that a checkpoint was trained on, by key.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "BTreeMap<String, DatasetStatsFile>")]
 pub struct StatisticsTable {
-    datasets: BTreeMap<String, NormStats>,
+    datasets: BTreeMap<String, RowStats>,
 }
 
 impl StatisticsTable {
     /// From checked parts.
-    pub fn new(datasets: BTreeMap<String, NormStats>) -> Self {
+    pub fn new(datasets: BTreeMap<String, RowStats>) -> Self {
         Self { datasets }
     }
 
     /// Statistics of one data set. There is no default: the wrong scale is a wrong motion.
-    pub fn get(&self, key: &str) -> Result<&NormStats, StatsError> {
+    pub fn get(&self, key: &str) -> Result<&RowStats, StatsError> {
         self.datasets.get(key).ok_or_else(|| StatsError::UnknownDataset {
             wanted: key.to_owned(),
             known: self.datasets.keys().cloned().collect(),
         })
+    }
+
+    /// All of them by key.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &RowStats)> {
+        self.datasets.iter().map(|(key, stats)| (key.as_str(), stats))
     }
 
     /// All keys, sorted.
@@ -211,7 +293,7 @@ impl StatisticsTable {
 impl TryFrom<BTreeMap<String, DatasetStatsFile>> for StatisticsTable {
     type Error = StatsError;
     fn try_from(files: BTreeMap<String, DatasetStatsFile>) -> Result<Self, StatsError> {
-        let checked = |(key, file): (String, DatasetStatsFile)| match NormStats::try_from(&file.action) {
+        let checked = |(key, file): (String, DatasetStatsFile)| match RowStats::try_from(&file.action) {
             Ok(stats) => Ok((key, stats)),
             Err(cause) => Err(StatsError::InDataset { key, cause: Box::new(cause) }),
         };

@@ -6,8 +6,8 @@ use egogrid_action_grids::fit::{self, ActionGaussians, FitError, Gaussian, GridS
 use egogrid_action_grids::quantization::quantization;
 use egogrid_action_grids::{
     Action, ActionError, ActionGrid, ActionTokenizer, BinEdges, CellDecode, DecodeError, EdgesError, EncodeError,
-    FoundKind, GridError, NormStats, NormStatsFile, NormalizedAction, StatisticsTable, StatsError, TokenError,
-    TokenKind, TokenTable, TokenizerError,
+    FoundKind, GridError, NormStats, NormStatsFile, NormalizedAction, RowStats, StatisticsTable, StatsError,
+    TokenError, TokenKind, TokenTable, TokenizerError,
 };
 use proptest::prelude::*;
 
@@ -237,10 +237,10 @@ fn statistics_turn_normalized_into_physical_and_back() {
     assert_eq!(stats.unnormalize(&gripper), Err(ActionError::Gripper { value: -1.0 }));
 
     let turned = NormStats::new(q99, q01, mask);
-    assert_eq!(turned, Err(StatsError::Unsorted { dim: "x", q01: 0.03, q99: -0.02 }));
+    assert_eq!(turned, Err(StatsError::Unsorted { dim: "x".into(), q01: 0.03, q99: -0.02 }));
     assert!(matches!(NormStats::new([f64::NAN; 7], q99, mask), Err(StatsError::NotFinite { field: "q01", .. })));
     let file = NormStatsFile { q01: q01[..6].to_vec(), q99: q99.to_vec(), mask: mask.to_vec(), min: None, max: None };
-    assert_eq!(NormStats::try_from(&file), Err(StatsError::Length { field: "q01", found: 6 }));
+    assert_eq!(RowStats::try_from(&file), Err(StatsError::Length { field: "q99", found: 7, expected: 6 }));
 }
 
 #[test]

@@ -157,8 +157,8 @@ fn full_cases_give_the_official_twelve_ids_and_actions() {
         let chunk = policy.infer(&case.observation).unwrap();
         assert_eq!(chunk.token_ids, case.token_ids()[..12], "case {number}");
         for (name, found) in [
-            ("normalized_actions", chunk.normalized.iter().flat_map(|action| *action.values()).collect::<Vec<_>>()),
-            ("actions", chunk.actions.iter().flat_map(|action| action.values()).collect()),
+            ("normalized_actions", chunk.normalized.iter().flat_map(|row| row.values().to_vec()).collect::<Vec<_>>()),
+            ("actions", chunk.actions.iter().flat_map(|row| row.values().to_vec()).collect()),
         ] {
             let expected = f64s(&case.tensors, name);
             assert_eq!(found.len(), expected.len());

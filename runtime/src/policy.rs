@@ -3,7 +3,7 @@
 use crate::observation::Observation;
 use crate::perception::depth::DepthReport;
 use crate::stage::{Stage, StageTimes};
-use egogrid_action_grids::{Action, NormalizedAction};
+use egogrid_action_grids::{Action, ActionRow, DeltaError, NormalizedRow};
 
 /// What a loaded policy needs and gives; fixed for its lifetime.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,11 +29,11 @@ pub struct PolicySpec {
 pub struct ActionChunk {
     /// `sequence` of the observation.
     pub sequence: u64,
-    /// Physical actions, one per control step.
-    pub actions: Vec<Action>,
+    /// In the units of the training data, one per control step. A robot gets [`Self::deltas`].
+    pub actions: Vec<ActionRow>,
     /// The same before un-normalization.
-    pub normalized: Vec<NormalizedAction>,
-    /// Vocabulary ids, three per action: translation, rotation, gripper.
+    pub normalized: Vec<NormalizedRow>,
+    /// Vocabulary ids, as many for each action: translation, rotation, gripper, or one per dimension.
     pub token_ids: Vec<u32>,
     /// Softmax probability of each chosen token over the whole vocabulary, as many as `token_ids`.
     pub confidence: Vec<f32>,
@@ -45,6 +45,23 @@ pub struct ActionChunk {
     pub depth: Option<DepthReport>,
     /// Ego3D sample points, `[patches * samples, 3]` metres in the frame the policy uses; empty without depth.
     pub points_xyz_m: Vec<[f32; 3]>,
+}
+
+impl ActionChunk {
+    /// The actions as end-effector deltas, all of them.
+    ///
+    /// # Errors
+    /// One is no delta: another number of dimensions, or a gripper that is no opening. Then none of them is sent.
+    pub fn deltas(&self) -> Result<Vec<Action>, PolicyError> {
+        let delta = |(step, row)| {
+            Action::try_from(row).map_err(|source| PolicyError::NotADelta {
+                token_ids: self.token_ids.clone(),
+                step,
+                source,
+            })
+        };
+        self.actions.iter().enumerate().map(delta).collect()
+    }
 }
 
 /// Why there is no chunk. The loop holds on every one of them.
@@ -91,6 +108,16 @@ pub enum PolicyError {
         /// The kind of token that belongs there.
         expected: String,
     },
+    /// A whole chunk, of which one action cannot be sent to an arm with a gripper.
+    #[error("action {step} of the chunk is no end-effector delta: {source}")]
+    NotADelta {
+        /// Of the whole chunk.
+        token_ids: Vec<u32>,
+        /// Index in the chunk.
+        step: usize,
+        /// Why.
+        source: DeltaError,
+    },
     /// ONNX Runtime failed.
     #[error("stage {stage} failed in ONNX Runtime: {message}")]
     Execution {
@@ -119,6 +146,7 @@ impl PolicyError {
             Self::Observation { .. } => "observation",
             Self::EarlyEnd { .. } => "early_end",
             Self::WrongKind { .. } => "wrong_kind",
+            Self::NotADelta { .. } => "not_a_delta",
             Self::Execution { .. } => "execution",
             Self::NotFinite { .. } => "not_finite",
         }
@@ -127,7 +155,9 @@ impl PolicyError {
     /// The ids generated so far, where generation had begun.
     pub fn token_ids(&self) -> &[u32] {
         match self {
-            Self::EarlyEnd { token_ids, .. } | Self::WrongKind { token_ids, .. } => token_ids,
+            Self::EarlyEnd { token_ids, .. }
+            | Self::WrongKind { token_ids, .. }
+            | Self::NotADelta { token_ids, .. } => token_ids,
             _ => &[],
         }
     }
@@ -137,7 +167,7 @@ impl PolicyError {
 pub trait Policy: Send {
     /// Cameras, image size, chunk length and rate it was trained with; fixed for its lifetime.
     fn spec(&self) -> &PolicySpec;
-    /// One forward pass. Actions come back in physical units; lateness is the scheduler's business.
+    /// One forward pass. Actions come back in the units of the training data; lateness is the scheduler's business.
     ///
     /// # Errors
     /// Every reason not to have a chunk; none of them leaves the policy unusable.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 pub struct Look<'a> {
     /// What the policy saw.
     pub observation: &'a Observation,
-    /// What it answered.
+    /// What it answered; every chunk here is one of end-effector deltas.
     pub chunk: Result<&'a ActionChunk, &'a PolicyError>,
     /// What left through the gate, in order.
     pub sent: &'a [SafeAction],
@@ -50,7 +50,7 @@ impl<W: ObservationSource + ActionSink> LockstepLoop<'_, W> {
     /// One look: from `observation` to the next one.
     ///
     /// # Errors
-    /// Only the world's: a policy that fails is answered with a hold and shown to `observer`.
+    /// Only the world's: a policy that fails, or whose chunk this robot cannot execute, is answered with a hold and shown to `observer`.
     pub fn look(
         &mut self,
         observation: &Observation,
@@ -59,12 +59,14 @@ impl<W: ObservationSource + ActionSink> LockstepLoop<'_, W> {
         let arrived = Instant::now();
         let mut times = StageTimes::default();
         self.gate.observe(observation.state.as_ref());
-        let answer = self.policy.infer(observation);
+        let answer = self.policy.infer(observation).and_then(|chunk| {
+            times.merge(&chunk.times);
+            times.measure(Stage::Schedule, || self.schedule.accept(&chunk))?;
+            Ok(chunk)
+        });
         let mut sent = Vec::with_capacity(usize::from(self.schedule.steps_executed()));
         match &answer {
-            Ok(chunk) => {
-                times.merge(&chunk.times);
-                times.measure(Stage::Schedule, || self.schedule.accept(chunk));
+            Ok(_) => {
                 while let Some(planned) = times.measure(Stage::Schedule, || self.schedule.next_action()) {
                     sent.push(times.measure(Stage::Safety, || self.gate.check(&planned.action)));
                 }

@@ -6,6 +6,7 @@ use crate::commands::print_json;
 use crate::exit::{CommandError, CommandResult};
 use crate::npy::{self, Element};
 use anyhow::{Context, anyhow, bail};
+use egogrid_action_grids::ACTION_DIMS;
 use egogrid_policies::bundle::Bundle;
 use egogrid_runtime::camera::{CameraIntrinsics, DepthImage, DepthKind, Frame, RgbImage, SIDE_PX_MAX, Stamp};
 use egogrid_runtime::embodiment::DepthConfig;
@@ -190,8 +191,8 @@ fn depth_source(chunk: &ActionChunk) -> &'static str {
 fn answer(chunk: &ActionChunk) -> Value {
     json!({
         "token_ids": chunk.token_ids,
-        "normalized": chunk.normalized.iter().map(|action| action.values().to_vec()).collect::<Vec<_>>(),
-        "actions": chunk.actions.iter().map(|action| action.values().to_vec()).collect::<Vec<_>>(),
+        "normalized": chunk.normalized,
+        "actions": chunk.actions,
         "confidence": chunk.confidence,
         "stages_ms": stages_ms(&chunk.times),
         "depth_source": depth_source(chunk),
@@ -201,21 +202,30 @@ fn answer(chunk: &ActionChunk) -> Value {
     })
 }
 
+/// What the numbers of a row are called: those of one arm with one gripper, else their place.
+fn columns(dims: usize) -> Vec<String> {
+    const ONE_ARM: [&str; ACTION_DIMS] = ["x m", "y m", "z m", "roll rad", "pitch rad", "yaw rad", "gripper"];
+    if dims == ACTION_DIMS {
+        ONE_ARM.map(str::to_owned).to_vec()
+    } else {
+        (0..dims).map(|dim| format!("[{dim}]")).collect()
+    }
+}
+
 fn print(chunk: &ActionChunk) {
-    println!(
-        "{:>4}  {:>9} {:>9} {:>9}  {:>9} {:>9} {:>9}  {:>7}  {:<22} confidence",
-        "step", "x m", "y m", "z m", "roll rad", "pitch rad", "yaw rad", "gripper", "tokens"
-    );
+    let dims = chunk.actions.first().map_or(0, |row| row.values().len());
+    let columns: String = columns(dims).iter().map(|name| format!(" {name:>9}")).collect();
+    println!("{:>4} {columns}   {:<22} confidence", "step", "tokens");
+    let tokens_per_action = chunk.token_ids.len() / chunk.actions.len().max(1);
     for (step, action) in chunk.actions.iter().enumerate() {
-        let [x, y, z, roll, pitch, yaw, gripper] = action.values();
-        let range = step * 3..step * 3 + 3;
+        let values: String = action.values().iter().map(|value| format!(" {value:>9.5}")).collect();
+        let range = step * tokens_per_action..(step + 1) * tokens_per_action;
         let tokens = chunk.token_ids.get(range.clone()).map(|ids| format!("{ids:?}"));
         let confidence = chunk.confidence.get(range).map(|p| format!("{p:.2?}"));
-        println!(
-            "{step:>4}  {x:>9.5} {y:>9.5} {z:>9.5}  {roll:>9.5} {pitch:>9.5} {yaw:>9.5}  {gripper:>7.2}  {:<22} {}",
-            tokens.unwrap_or_default(),
-            confidence.unwrap_or_default()
-        );
+        println!("{step:>4} {values}   {:<22} {}", tokens.unwrap_or_default(), confidence.unwrap_or_default());
+    }
+    if let Err(error) = chunk.deltas() {
+        println!("no robot command: {error}");
     }
     let stages: Vec<String> =
         chunk.times.iter().map(|(stage, spent)| format!("{stage} {:.2}", spent.as_secs_f64() * 1e3)).collect();

@@ -2,6 +2,7 @@
 //!
 //! From: the borrowed [`Look`] and the episode's begin and end. To: `view::scene` and `video`, on their own threads.
 
+use egogrid_action_grids::Action;
 use egogrid_runtime::camera::Frame;
 use egogrid_runtime::observation::{EndEffectorState, Observation};
 use egogrid_runtime::policy::ActionChunk;
@@ -125,6 +126,8 @@ impl Seen {
 pub(crate) struct Done {
     /// The chunk, or why there is none, in words.
     pub answer: Result<ActionChunk, String>,
+    /// The chunk's actions as the robot understands them; none without a chunk.
+    pub planned: Vec<Action>,
     pub sent: Vec<SafeAction>,
     pub times: StageTimes,
     pub latency: Duration,
@@ -133,6 +136,7 @@ pub(crate) struct Done {
 impl Done {
     pub(crate) fn of(look: &Look<'_>) -> Self {
         Self {
+            planned: look.chunk.ok().and_then(|chunk| chunk.deltas().ok()).unwrap_or_default(),
             answer: look.chunk.cloned().map_err(ToString::to_string),
             sent: look.sent.to_vec(),
             times: *look.times,

@@ -146,7 +146,7 @@ impl Scene {
 
     fn plan(&mut self, stream: &RecordingStream, start_m: Vector3<f64>, done: &Done) -> Result<(), LogError> {
         let executed_m = accumulated(start_m, done.sent.iter().map(|action| action.action().translation_m()));
-        let rest = done.answer.as_ref().map_or(&[][..], |chunk| chunk.actions.get(done.sent.len()..).unwrap_or(&[]));
+        let rest = done.planned.get(done.sent.len()..).unwrap_or(&[]);
         let end_m = executed_m.last().copied().unwrap_or(start_m);
         let rest_m = accumulated(end_m, rest.iter().map(|action| action.translation_m()));
         for (path, points_m, rgb, width) in
@@ -169,7 +169,7 @@ impl Scene {
             if reasons.is_empty() {
                 continue;
             }
-            let planned = done.answer.as_ref().ok().and_then(|chunk| chunk.actions.get(step));
+            let planned = done.planned.get(step);
             let nothing = [0.0; 3];
             origins.push(to_f32(origin_m));
             asked.push(planned.map_or(nothing, |action| action.translation_m()).map(|value| value as f32));

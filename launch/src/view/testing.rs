@@ -3,7 +3,7 @@
 
 use super::{Outcome, Recorder};
 use egogrid_action_grids::fit::{GridShape, uniform};
-use egogrid_action_grids::{Action, ActionTokenizer, NormalizedAction, TokenKind, TokenTable};
+use egogrid_action_grids::{Action, ActionTokenizer, NormalizedRow, TokenKind, TokenTable};
 use egogrid_runtime::camera::{CameraIntrinsics, DepthImage, DepthKind, Frame, RgbImage, Stamp};
 use egogrid_runtime::observation::{EndEffectorState, Observation};
 use egogrid_runtime::policy::{ActionChunk, PolicyError};
@@ -71,8 +71,8 @@ impl Run {
         times.add(Stage::Decode, Duration::from_millis(9));
         ActionChunk {
             sequence: self.sequence,
-            actions: vec![Action::from_physical(self.step_m, [0.0; 3], 1.0).unwrap(); 2],
-            normalized: vec![NormalizedAction::new([0.0; 7]).unwrap(); 2],
+            actions: vec![Action::from_physical(self.step_m, [0.0; 3], 1.0).unwrap().into(); 2],
+            normalized: vec![NormalizedRow::new(vec![0.0; 7]).unwrap(); 2],
             token_ids: tokens.repeat(2),
             confidence: vec![0.9; 6],
             runner_up: tokens.iter().map(|token| (token + 1, 0.05)).cycle().take(6).collect(),
@@ -87,7 +87,7 @@ impl Run {
         let observation = self.observation(side_px);
         let chunk = self.chunk();
         self.gate.observe(observation.state.as_ref());
-        let sent: Vec<SafeAction> = chunk.actions.iter().map(|action| self.gate.check(action)).collect();
+        let sent: Vec<SafeAction> = chunk.deltas().unwrap().iter().map(|action| self.gate.check(action)).collect();
         let latency = Duration::from_millis(12);
         observer.on_look(&Look {
             observation: &observation,

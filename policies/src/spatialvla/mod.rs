@@ -20,7 +20,7 @@ pub use watch::{StageOutput, Watch};
 use crate::bundle::manifest::{PointFrame, SpatialVlaTables};
 use crate::bundle::{Bundle, Manifest};
 use crate::registry::{LoadError, LoadOptions};
-use egogrid_action_grids::{ActionTokenizer, NormStats, StatsError, TokenKind};
+use egogrid_action_grids::{ActionRow, ActionTokenizer, NormStats, NormalizedRow, StatsError, TokenKind};
 use egogrid_runtime::execution::{Environment, ExecutionError};
 use egogrid_runtime::observation::Observation;
 use egogrid_runtime::perception::depth::SensorRules;
@@ -60,7 +60,7 @@ impl SpatialVla {
         options: &LoadOptions,
         rules: SensorRules,
     ) -> Result<Self, LoadError> {
-        let statistics = *bundle.statistics().get(&options.stats_key)?;
+        let statistics = bundle.statistics().get(&options.stats_key)?.one_arm()?;
         let inputs = Inputs::new(bundle.manifest(), rules)?;
         let prompt = Prompt::load(bundle)?;
         let session = Session::load(environment, bundle, &options.graph)?;
@@ -74,7 +74,7 @@ impl SpatialVla {
     /// # Errors
     /// An unknown key; the old statistics stay.
     pub fn use_statistics(&mut self, bundle: &Bundle, stats_key: &str) -> Result<(), StatsError> {
-        self.statistics = *bundle.statistics().get(stats_key)?;
+        self.statistics = bundle.statistics().get(stats_key)?.one_arm()?;
         Ok(())
     }
 
@@ -119,6 +119,8 @@ impl SpatialVla {
         let actions = actions.map_err(observed(Stage::Unnormalize))?;
         watch.show(StageOutput::Actions(&actions));
 
+        let actions = actions.into_iter().map(ActionRow::from).collect();
+        let normalized = normalized.into_iter().map(NormalizedRow::from).collect();
         let Generation { token_ids, confidence, runner_up } = generation;
         let (sequence, depth, points_xyz_m) = (observation.sequence, Some(depth), self.inputs.points.to_points());
         Ok(ActionChunk { sequence, actions, normalized, token_ids, confidence, runner_up, times, depth, points_xyz_m })

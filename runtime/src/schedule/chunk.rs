@@ -1,6 +1,6 @@
 //! Strategy `chunk`: the first n actions of a chunk, then the next look. `n = 1` is `sync`.
 
-use crate::policy::ActionChunk;
+use crate::policy::{ActionChunk, PolicyError};
 use egogrid_action_grids::Action;
 
 /// The action of one tick and where it came from.
@@ -33,12 +33,16 @@ impl ChunkSchedule {
         self.steps_executed
     }
 
-    /// A new chunk replaces whatever was left of the old one.
-    pub fn accept(&mut self, chunk: &ActionChunk) {
-        self.actions.clear();
-        self.actions.extend(chunk.actions.iter().take(usize::from(self.steps_executed)));
+    /// A new chunk replaces whatever was left of the old one, and so does one that is refused.
+    ///
+    /// # Errors
+    /// One of its actions, executed or not, is no end-effector delta.
+    pub fn accept(&mut self, chunk: &ActionChunk) -> Result<(), PolicyError> {
+        self.reset();
         self.sequence = chunk.sequence;
-        self.next = 0;
+        self.actions = chunk.deltas()?;
+        self.actions.truncate(usize::from(self.steps_executed));
+        Ok(())
     }
 
     /// The action of this tick; `None` when a new look is due.
