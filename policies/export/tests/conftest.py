@@ -5,14 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from openvla_official import Official
 from variants import Variant, write_checkpoint
 
-GOLDEN = Path(__file__).parents[3] / "tests" / "fixtures" / "spatialvla_golden"
+FIXTURES = Path(__file__).parents[3] / "tests" / "fixtures"
+GOLDEN = FIXTURES / "spatialvla_golden"
 
 
 @pytest.fixture(scope="session")
 def golden() -> Path:
     return GOLDEN
+
+
+@pytest.fixture(scope="session")
+def official() -> Official:
+    """The golden OpenVLA checkpoint, read once, and what the official code computed with it."""
+    return Official(FIXTURES / "openvla_golden")
 
 
 @pytest.fixture

@@ -37,7 +37,8 @@ def round_trip(picture: np.ndarray) -> np.ndarray:
     height, width, _ = picture.shape
     luma, blue, red = _to_ycc(picture.astype(np.int64))
     luma = _coded(luma, LUMINANCE)[:height, :width]
-    blue, red = (_upsampled(_coded(_halved(plane), CHROMINANCE), height, width) for plane in (blue, red))
+    columns = (width + 1) // 2
+    blue, red = (_upsampled(_coded(_halved(plane), CHROMINANCE)[:, :columns], height, width) for plane in (blue, red))
     return _to_rgb(luma, blue, red)
 
 
@@ -69,9 +70,12 @@ def _to_rgb(luma: np.ndarray, blue: np.ndarray, red: np.ndarray) -> np.ndarray:
 
 
 def _halved(plane: np.ndarray) -> np.ndarray:
-    """Means of 2×2, ties rounded down in even columns and up in odd ones; an odd edge is repeated."""
+    """Means of 2×2, ties rounded down in even columns and up in odd ones.
+
+    The last column is repeated before, up to whole blocks, so that its copies are rounded both ways; of rows only an odd one is.
+    """
     height, width = plane.shape
-    even = np.pad(plane, ((0, height % 2), (0, width % 2)), mode="edge")
+    even = np.pad(plane, ((0, height % 2), (0, -width % (2 * BLOCK))), mode="edge")
     sums = even[0::2, 0::2] + even[0::2, 1::2] + even[1::2, 0::2] + even[1::2, 1::2]
     return (sums + 1 + np.arange(sums.shape[1]) % 2) >> 2
 
