@@ -5,7 +5,16 @@
 
 pub mod bundle;
 pub mod check;
+mod compare;
 mod decoder;
+mod failure;
+mod generation;
 mod graph_tables;
+mod greedy;
+mod prompt;
 pub mod registry;
 pub mod spatialvla;
+mod watch;
+
+pub use prompt::{INSTRUCTION_BYTES_MAX, PromptError};
+pub use watch::{StageOutput, Watch};

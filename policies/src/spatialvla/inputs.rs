@@ -3,15 +3,16 @@
 //! From: [`Frame`] at the camera's own sizes. To: [`super::session`], straight into the memory of the graph. What the frame
 //! lacks is an error here, before anything is computed with it.
 
-use super::{Stage, observed};
 use crate::bundle::manifest::{Ego3dSpec as Ego3dTable, PointFrame as TableFrame};
 use crate::bundle::{BundleError, Manifest};
+use crate::failure::observed;
 use egogrid_runtime::camera::{CameraIntrinsics, Frame};
 use egogrid_runtime::perception::arithmetic::Arithmetic;
 use egogrid_runtime::perception::depth::{DepthCells, DepthReport, SensorRules, SubCellDepth};
 use egogrid_runtime::perception::ego3d::{Ego3d, Ego3dSpec, PointFrame};
 use egogrid_runtime::perception::pixel_norm::{PixelInput, PixelTable};
 use egogrid_runtime::policy::PolicyError;
+use egogrid_runtime::stage::Stage;
 use nalgebra::Isometry3;
 
 /// Everything between a frame and the vision graph.

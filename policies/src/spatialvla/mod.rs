@@ -3,31 +3,30 @@
 //! From: [`Observation`]. To: [`ActionChunk`]. [`SpatialVla::infer_watched`] is the family on one screen; each stage
 //! writes straight into the memory that the next one reads. Checked stage by stage against `golden.safetensors`.
 
-mod greedy;
 mod inputs;
 mod kind;
 mod prompt;
 mod replay;
 mod session;
 mod tables;
-mod watch;
 
-pub use prompt::{INSTRUCTION_BYTES_MAX, PromptError};
 pub(crate) use replay::replay;
 pub(crate) use tables::check_tables;
-pub use watch::{StageOutput, Watch};
 
 use crate::bundle::manifest::{PointFrame, SpatialVlaTables};
 use crate::bundle::{Bundle, Manifest};
+use crate::failure::{failed, observed};
+use crate::generation::{Generation, generate};
+use crate::prompt::Prompt;
 use crate::registry::{LoadError, LoadOptions};
+use crate::watch::{StageOutput, Watch};
 use egogrid_action_grids::{ActionRow, ActionTokenizer, NormStats, NormalizedRow, StatsError, TokenKind};
-use egogrid_runtime::execution::{Environment, ExecutionError};
+use egogrid_runtime::execution::Environment;
 use egogrid_runtime::observation::Observation;
 use egogrid_runtime::perception::depth::SensorRules;
 use egogrid_runtime::policy::{ActionChunk, Policy, PolicyError, PolicySpec};
 use egogrid_runtime::stage::{Stage, StageTimes};
 use inputs::Inputs;
-use prompt::Prompt;
 use session::Session;
 
 /// A loaded SpatialVLA policy.
@@ -39,14 +38,6 @@ pub struct SpatialVla {
     session: Session,
     tokenizer: ActionTokenizer,
     statistics: NormStats,
-}
-
-/// Tokens of one chunk and what is known about each.
-#[derive(Debug, Default)]
-struct Generation {
-    token_ids: Vec<u32>,
-    confidence: Vec<f32>,
-    runner_up: Vec<(u32, f32)>,
 }
 
 impl SpatialVla {
@@ -62,7 +53,7 @@ impl SpatialVla {
     ) -> Result<Self, LoadError> {
         let statistics = bundle.statistics().get(&options.stats_key)?.one_arm()?;
         let inputs = Inputs::new(bundle.manifest(), rules)?;
-        let prompt = Prompt::load(bundle)?;
+        let prompt = prompt::load(bundle)?;
         let session = Session::load(environment, bundle, &options.graph)?;
         let tokenizer = bundle.action_tokenizer().clone();
         let spec = spec(bundle.id(), bundle.manifest(), bundle.manifest().spatialvla()?);
@@ -105,52 +96,27 @@ impl SpatialVla {
             Ok(())
         })?;
         times.measure(Stage::Vision, || session.run_vision()).map_err(failed(Stage::Vision))?;
-        watch.vision(session).map_err(failed(Stage::Vision))?;
-
-        let generation = self.generate(&mut times, &mut watch)?;
+        watch.vision(|| session.vision_outputs()).map_err(failed(Stage::Vision))?;
 
         let chunk_len = usize::from(self.spec.chunk_len);
-        let normalized = times.measure(Stage::Grid, || self.tokenizer.decode_chunk(&generation.token_ids, chunk_len));
-        let normalized = normalized.map_err(observed(Stage::Grid))?;
+        let (token_count, table) = (chunk_len * TokenKind::SLOTS.len(), self.tokenizer.table());
+        let require = |token_ids: &[u32]| kind::require(table, token_count, token_ids);
+        let generation = generate(&mut session.decoder, token_count, require, &mut times, &mut watch)?;
+
+        let cells = times.measure(Stage::Grid, || self.tokenizer.decode_chunk(&generation.token_ids, chunk_len));
+        let cells = cells.map_err(observed(Stage::Grid))?;
+        let normalized: Vec<NormalizedRow> = cells.iter().map(|action| (*action).into()).collect();
         watch.show(StageOutput::Normalized(&normalized));
         let actions = times.measure(Stage::Unnormalize, || {
-            normalized.iter().map(|action| self.statistics.unnormalize(action)).collect::<Result<Vec<_>, _>>()
+            let physical = |action| self.statistics.unnormalize(action).map(ActionRow::from);
+            cells.iter().map(physical).collect::<Result<Vec<_>, _>>()
         });
         let actions = actions.map_err(observed(Stage::Unnormalize))?;
         watch.show(StageOutput::Actions(&actions));
 
-        let actions = actions.into_iter().map(ActionRow::from).collect();
-        let normalized = normalized.into_iter().map(NormalizedRow::from).collect();
         let Generation { token_ids, confidence, runner_up } = generation;
         let (sequence, depth, points_xyz_m) = (observation.sequence, Some(depth), self.inputs.points.to_points());
         Ok(ActionChunk { sequence, actions, normalized, token_ids, confidence, runner_up, times, depth, points_xyz_m })
-    }
-
-    /// Greedy, over the whole vocabulary, exactly one chunk: the first token that does not belong there ends it.
-    fn generate(&mut self, times: &mut StageTimes, watch: &mut Watch<'_>) -> Result<Generation, PolicyError> {
-        let mut generation = Generation::default();
-        let token_count = usize::from(self.spec.chunk_len) * TokenKind::SLOTS.len();
-        for position in 0..token_count {
-            let stage = if position == 0 { Stage::Prefill } else { Stage::Decode };
-            let choice = times.measure(stage, || {
-                let logits = match generation.token_ids.last() {
-                    None => self.session.decoder.run_prefill(),
-                    Some(token) => self.session.decoder.run_decode(*token),
-                };
-                let logits = logits.map_err(failed(stage))?;
-                watch.show(StageOutput::StepLogits(position, logits));
-                greedy::choose(logits).ok_or(PolicyError::NotFinite { stage, what: "logits" })
-            })?;
-            generation.token_ids.push(choice.id);
-            generation.confidence.push(choice.probability);
-            generation.runner_up.push(choice.runner_up);
-            if let Err(error) = kind::require(self.tokenizer.table(), token_count, &generation.token_ids) {
-                watch.show(StageOutput::TokenIds(&generation.token_ids));
-                return Err(error);
-            }
-        }
-        watch.show(StageOutput::TokenIds(&generation.token_ids));
-        Ok(generation)
     }
 }
 
@@ -177,12 +143,4 @@ fn spec(id: String, manifest: &Manifest, tables: &SpatialVlaTables) -> PolicySpe
         needs_depth: true,
         needs_extrinsics: tables.ego3d.frame == PointFrame::Base,
     }
-}
-
-fn failed(stage: Stage) -> impl Fn(ExecutionError) -> PolicyError {
-    move |error| PolicyError::Execution { stage, message: error.to_string() }
-}
-
-fn observed<E: std::error::Error + Send + Sync + 'static>(stage: Stage) -> impl Fn(E) -> PolicyError {
-    move |error| PolicyError::Observation { stage, source: Box::new(error) }
 }

@@ -1,7 +1,6 @@
 //! What every stage put out, for those who compare or show it. Costs nothing where nobody watches.
 
-use super::session::Session;
-use egogrid_action_grids::{Action, NormalizedAction};
+use egogrid_action_grids::{ActionRow, NormalizedRow};
 use egogrid_runtime::execution::ExecutionError;
 
 /// Output of one stage, valid during the call. Names and shapes are those of `golden.safetensors`.
@@ -9,7 +8,7 @@ use egogrid_runtime::execution::ExecutionError;
 pub enum StageOutput<'a> {
     /// `[text_tokens]`.
     TextIds(&'a [i64]),
-    /// `[3, height, width]` in 0..=1.
+    /// `[channels, height, width]`.
     PixelValues(&'a [f32]),
     /// `[rows, columns]` of sub-cells, metres.
     PatchDepth(&'a [f32]),
@@ -24,9 +23,9 @@ pub enum StageOutput<'a> {
     /// Everything generated.
     TokenIds(&'a [u32]),
     /// One per control step.
-    Normalized(&'a [NormalizedAction]),
+    Normalized(&'a [NormalizedRow]),
     /// One per control step.
-    Actions(&'a [Action]),
+    Actions(&'a [ActionRow]),
 }
 
 impl StageOutput<'_> {
@@ -61,16 +60,19 @@ impl<'a> Watch<'a> {
         Self(None)
     }
 
-    pub(super) fn show(&mut self, output: StageOutput<'_>) {
+    pub(crate) fn show(&mut self, output: StageOutput<'_>) {
         if let Some(see) = &mut self.0 {
             see(output);
         }
     }
 
     /// The outputs of the vision graph are copied from wherever they lie, so only for somebody.
-    pub(super) fn vision(&mut self, session: &Session) -> Result<(), ExecutionError> {
+    pub(crate) fn vision<const N: usize>(
+        &mut self,
+        outputs: impl FnOnce() -> Result<[(&'static str, Vec<f32>); N], ExecutionError>,
+    ) -> Result<(), ExecutionError> {
         if self.0.is_some() {
-            for (name, values) in session.vision_outputs()? {
+            for (name, values) in outputs()? {
                 self.show(StageOutput::Vision(name, &values));
             }
         }

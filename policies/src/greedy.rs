@@ -1,23 +1,23 @@
 //! The most probable id, how probable it is, and the one after it. Over the whole vocabulary: nothing is masked.
 //!
-//! From: the `logits` output of prefill and decode, `[vocabulary]`. To: [`super::session`].
+//! From: the `logits` output of prefill and decode, `[vocabulary]`. To: [`crate::generation`].
 
 /// What one row of logits says.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Choice {
+pub(crate) struct Choice {
     /// The first id with the largest logit.
-    pub(super) id: u32,
+    pub(crate) id: u32,
     /// Its softmax probability.
-    pub(super) probability: f32,
+    pub(crate) probability: f32,
     /// The first id with the largest logit of all others, and its probability.
-    pub(super) runner_up: (u32, f32),
+    pub(crate) runner_up: (u32, f32),
 }
 
 /// Width of the inner loops: as many independent sums as a 512-bit register holds.
 const LANES: usize = 16;
 
 /// `None` if a logit is not finite, or there are fewer than two.
-pub(super) fn choose(logits: &[f32]) -> Option<Choice> {
+pub(crate) fn choose(logits: &[f32]) -> Option<Choice> {
     let (first, second) = two_largest(logits)?;
     let sum = exp_sum(logits, logits[first]);
     let probability = |index: usize| (f64::from(logits[index] - logits[first]).exp() / sum) as f32;

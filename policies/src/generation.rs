@@ -1,0 +1,51 @@
+//! Greedy generation over the whole vocabulary, one token at a time, exactly as many as the family needs.
+//!
+//! From: a prompt that [`Decoder`] holds. To: ids with what is known about each. The family judges every id as it comes:
+//! the first that does not belong there ends the generation, with everything that was generated.
+
+use crate::decoder::Decoder;
+use crate::failure::failed;
+use crate::greedy;
+use crate::watch::{StageOutput, Watch};
+use egogrid_runtime::policy::PolicyError;
+use egogrid_runtime::stage::{Stage, StageTimes};
+
+/// Tokens of one chunk and what is known about each.
+#[derive(Debug, Default)]
+pub(crate) struct Generation {
+    pub(crate) token_ids: Vec<u32>,
+    pub(crate) confidence: Vec<f32>,
+    pub(crate) runner_up: Vec<(u32, f32)>,
+}
+
+/// Generates `token_count` ids; `require` checks the last of those so far.
+pub(crate) fn generate(
+    decoder: &mut Decoder,
+    token_count: usize,
+    require: impl Fn(&[u32]) -> Result<(), PolicyError>,
+    times: &mut StageTimes,
+    watch: &mut Watch<'_>,
+) -> Result<Generation, PolicyError> {
+    let mut generation = Generation::default();
+    for position in 0..token_count {
+        let stage = if position == 0 { Stage::Prefill } else { Stage::Decode };
+        let choice = times.measure(stage, || {
+            let logits = match generation.token_ids.last() {
+                None => decoder.run_prefill(),
+                Some(token) => decoder.run_decode(*token),
+            };
+            let logits = logits.map_err(failed(stage))?;
+            watch.show(StageOutput::StepLogits(position, logits));
+            greedy::choose(logits).ok_or(PolicyError::NotFinite { stage, what: "logits" })
+        })?;
+        generation.token_ids.push(choice.id);
+        generation.confidence.push(choice.probability);
+        generation.runner_up.push(choice.runner_up);
+        if let Err(error) = require(&generation.token_ids) {
+            watch.show(StageOutput::TokenIds(&generation.token_ids));
+            return Err(error);
+        }
+    }
+    watch.show(StageOutput::TokenIds(&generation.token_ids));
+    Ok(generation)
+}
