@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import openvla_variants
 import pytest
 from openvla_official import Official
 from variants import Variant, write_checkpoint
@@ -31,6 +32,19 @@ def variant(tmp_path: Path):
         directory = tmp_path / "checkpoint"
         directory.mkdir()
         write_checkpoint(directory, Variant(**changes))
+        return directory
+
+    return write
+
+
+@pytest.fixture
+def openvla_variant(tmp_path: Path):
+    """As `variant`, of family `openvla`; `name` is the directory's."""
+
+    def write(name: str = "checkpoint", **changes: object) -> Path:
+        directory = tmp_path / name
+        directory.mkdir()
+        openvla_variants.write_checkpoint(directory, openvla_variants.Variant(**changes))
         return directory
 
     return write

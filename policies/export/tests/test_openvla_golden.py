@@ -14,7 +14,8 @@ from safetensors.numpy import load_file
 
 from egogrid_export.cli import main
 from egogrid_export.openvla.actions import ending, normalized_actions
-from egogrid_export.openvla.processor import prompt_ids
+from egogrid_export.openvla.processor import prompt_ids, text_tokens_max
+from egogrid_export.openvla.prompt import PROMPTS
 from egogrid_export.statistics import physical_actions
 
 
@@ -54,6 +55,16 @@ def test_prompts_become_the_official_ids(official: Official, number: int) -> Non
     """Lower case, accents and Japanese; one prompt of the data ends in a space and so in 29871 already: the ids are the same."""
     ids = prompt_ids(official.tokenizer, official.config, official.prompt, official.about(number)["instruction"])
     assert ids.tolist() == official.text_ids(number).tolist()
+
+
+def test_prompts_have_room_for_an_instruction_whatever_they_say_themselves(official: Official) -> None:
+    """The first version's prompt alone has 103 tokens here."""
+    assert text_tokens_max(official.tokenizer, PROMPTS["openvla"]) == 128
+    assert text_tokens_max(official.tokenizer, PROMPTS["v01"]) == 224
+    ids = prompt_ids(official.tokenizer, official.config, PROMPTS["v01"], "Pick up THE cup")
+    text = PROMPTS["v01"].text("Pick up THE cup")
+    assert text.endswith(" USER: What action should the robot take to pick up the cup? ASSISTANT:")
+    assert ids.tolist() == [*official.tokenizer.encode(text).ids, 29871]
 
 
 def test_the_tokenizer_gives_the_official_ids_for_every_kind_of_text(official: Official) -> None:

@@ -176,14 +176,19 @@ def _write_tensors(directory: Path, variant: Variant, cells: int, vocabulary: in
         if "embed" in name and len(shape) == 2:
             scale = 0.3
         tensors[name] = (rng.standard_normal(shape) * scale).astype(dtype)
-    if variant.shards == 1:
+    save_shards(directory, tensors, variant.shards)
+
+
+def save_shards(directory: Path, tensors: dict[str, np.ndarray], shards: int) -> None:
+    """One file, or several with their index."""
+    if shards == 1:
         save_file(tensors, directory / "model.safetensors")
         return
     names = list(tensors)
     weight_map = {}
-    for shard in range(variant.shards):
-        file = f"model-{shard + 1:05d}-of-{variant.shards:05d}.safetensors"
-        part = {name: tensors[name] for name in names[shard :: variant.shards]}
+    for shard in range(shards):
+        file = f"model-{shard + 1:05d}-of-{shards:05d}.safetensors"
+        part = {name: tensors[name] for name in names[shard::shards]}
         save_file(part, directory / file)
         weight_map |= dict.fromkeys(part, file)
     index = {"metadata": {"total_size": 0}, "weight_map": weight_map}

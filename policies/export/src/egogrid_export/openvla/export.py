@@ -21,11 +21,11 @@ from egogrid_export.errors import CheckpointError
 from egogrid_export.graph import WeightsFile
 from egogrid_export.openvla.cases import Case, load_cases, synthetic_cases
 from egogrid_export.openvla.config import ModelConfig, read_config
-from egogrid_export.openvla.golden import TEXT_TOKENS_MAX, as_stored, golden_tensors
+from egogrid_export.openvla.golden import as_stored, golden_tensors
 from egogrid_export.openvla.graphs import build_decode, build_prefill, build_vision
 from egogrid_export.openvla.images import PREPROCESSINGS
 from egogrid_export.openvla.pack import pack
-from egogrid_export.openvla.processor import ProcessorConfig, read_image, read_statistics, read_tokenizer
+from egogrid_export.openvla.processor import ProcessorConfig, read_image, read_statistics, read_tokenizer, text_tokens_max
 from egogrid_export.openvla.prompt import FINAL_ID, choose_prompt
 from egogrid_export.openvla.readme import readme_text
 from egogrid_export.openvla.reference import Reference
@@ -42,12 +42,12 @@ def export(checkpoint: Checkpoint, work: Path, options: Options, progress: Progr
     """Reads and checks all of the configuration before any weight, then packs, builds, computes the golden cases and compares."""
     _refuse_oft(checkpoint)
     config = read_config(checkpoint)
-    processor = read_processor(checkpoint, config, options, progress)
     tokenizer = read_tokenizer(checkpoint, config)
+    processor = _processor(checkpoint, config, tokenizer, options, progress)
     check_tensors(checkpoint, config)
     cases = load_cases(options.cases, processor) if options.cases else synthetic_cases(config, processor)
     text = config.text
-    capacity = config.patches + TEXT_TOKENS_MAX + processor.dims_max
+    capacity = config.patches + processor.text_tokens_max + processor.dims_max
     cache = CacheShape(text.layers, text.kv_heads, head_dim_padded(text.head_dim), capacity)
     if text.tied_head and HEAD in checkpoint:
         progress.line(f"note: config.json ties the embeddings, so {HEAD} of the file is not used, as in the official code")
@@ -76,13 +76,16 @@ def export(checkpoint: Checkpoint, work: Path, options: Options, progress: Progr
     write_manifest(work, {"family": "openvla", "precision": options.precision.name}, tables, graphs)
 
 
-def read_processor(checkpoint: Checkpoint, config: ModelConfig, options: Options, progress: Progress) -> ProcessorConfig:
+def _processor(
+    checkpoint: Checkpoint, config: ModelConfig, tokenizer: Tokenizer, options: Options, progress: Progress
+) -> ProcessorConfig:
     """Says which prompt and which statistics were chosen, and why."""
     prompt, reason = choose_prompt(config, checkpoint.directory.resolve().name, options.prompt)
     statistics, source = read_statistics(checkpoint, options.lora)
+    image = read_image(checkpoint, config, options.preprocessing or PREPROCESSINGS[0])
     progress.line(f"prompt of {prompt.name}: {reason}")
     progress.line(f"{len(statistics)} statistics keys from {source}")
-    return ProcessorConfig(read_image(checkpoint, config, options.preprocessing or PREPROCESSINGS[0]), prompt, statistics)
+    return ProcessorConfig(image, prompt, text_tokens_max(tokenizer, prompt), statistics)
 
 
 def _refuse_oft(checkpoint: Checkpoint) -> None:
@@ -122,7 +125,7 @@ def _tables(checkpoint: Checkpoint, config: ModelConfig, processor: ProcessorCon
             "bos_id": config.bos_id,
             "eos_id": config.eos_id,
             "final_id": FINAL_ID,
-            "text_tokens_max": TEXT_TOKENS_MAX,
+            "text_tokens_max": processor.text_tokens_max,
         },
         "tokens": {"vocabulary_size": config.text.vocabulary, "action_end_id": config.action_end_id, "bins": config.bins},
         "chunk": {"length": 1, "steps_executed": 1},

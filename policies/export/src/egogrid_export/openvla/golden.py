@@ -14,8 +14,6 @@ from egogrid_export.openvla.processor import ProcessorConfig, prompt_ids
 from egogrid_export.openvla.reference import Reference
 from egogrid_export.statistics import physical_actions
 
-TEXT_TOKENS_MAX = 128
-
 
 def golden_tensors(
     case: Case, config: ModelConfig, processor: ProcessorConfig, tokenizer: Tokenizer, reference: Reference
@@ -33,9 +31,11 @@ def golden_tensors(
         "image_features": features,
     }
     text_ids = prompt_ids(tokenizer, config, processor.prompt, case.instruction)
-    if len(text_ids) > TEXT_TOKENS_MAX:
+    if len(text_ids) > processor.text_tokens_max:
         raise CheckpointError(
-            f"the instruction {case.instruction[:40]!r}… makes a prompt of {len(text_ids)} tokens", f"at most {TEXT_TOKENS_MAX}", "shorten it"
+            f"the instruction {case.instruction[:40]!r}… makes a prompt of {len(text_ids)} tokens",
+            f"at most {processor.text_tokens_max}",
+            "shorten it",
         )
     dims = processor.dims(case.stats_key)
     generation = reference.generate(features, text_ids, dims)

@@ -25,12 +25,17 @@ from egogrid_export.tokenizer import load_tokenizer, refuse_larger_vocabulary, r
 
 PREPROCESSOR_FILE, STATISTICS_FILE = "preprocessor_config.json", "dataset_statistics.json"
 PILLOW_BICUBIC = 3
+# Room for an instruction: the longest of the public datasets have some 60 tokens.
+INSTRUCTION_TOKENS_MAX, TEXT_TOKENS_STEP = 112, 16
 
 
 @dataclass(frozen=True)
 class ProcessorConfig:
+    """`text_tokens_max`: of a whole prompt, bos and the final id included."""
+
     image: ImageConfig
     prompt: Prompt
+    text_tokens_max: int
     statistics: dict[str, Any]
 
     @property
@@ -162,6 +167,12 @@ def read_tokenizer(checkpoint: Checkpoint, model: ModelConfig) -> Tokenizer:
             "other tokenizers are not supported",
         )
     return tokenizer
+
+
+def text_tokens_max(tokenizer: Tokenizer, prompt: Prompt) -> int:
+    """The prompt's own tokens and the final id, and room for an instruction: 128 for the released models' prompt."""
+    own = len(tokenizer.encode(prompt.text("")).ids) + 1
+    return -(-(own + INSTRUCTION_TOKENS_MAX) // TEXT_TOKENS_STEP) * TEXT_TOKENS_STEP
 
 
 def prompt_ids(tokenizer: Tokenizer, model: ModelConfig, prompt: Prompt, instruction: str) -> np.ndarray:
