@@ -17,6 +17,8 @@ from egogrid_export.tokenizer import generation_id
 
 # Where neither file names them: LlamaConfig's.
 BOS_ID, EOS_ID = 1, 2
+# As far as the runtime goes.
+LAYERS_MAX = 256
 LLAMA_BACKBONES = (
     "llama2-7b-pure", "llama2-13b-pure", "llama2-7b-chat", "llama2-13b-chat", "vicuna-v15-7b", "vicuna-v15-13b",
 )  # fmt: skip
@@ -126,7 +128,7 @@ def _text(fields: Fields) -> TextConfig:
     return TextConfig(
         width=width,
         mlp_width=fields.integer("intermediate_size", 11008),
-        layers=fields.integer("num_hidden_layers", 32),
+        layers=fields.integer("num_hidden_layers", 32, high=LAYERS_MAX),
         heads=heads,
         kv_heads=kv_heads,
         head_dim=head_dim,

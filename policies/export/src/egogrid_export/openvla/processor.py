@@ -92,7 +92,7 @@ def _strategy(fields: Fields, resizes: list[Fields], size: int) -> str:
             entry.refuse("interpolation", f"{PILLOW_BICUBIC} (Pillow's bicubic)", "other filters are not supported")
         if entry.has("max_size"):
             entry.refuse("max_size", "null", "other resizing is not supported")
-        if entry.values["size"] != sizes[0] or entry.values.get("size") not in (size, [size], [size, size]):
+        if entry.values.get("size") != sizes[0] or sizes[0] not in (size, [size], [size, size]):
             entry.refuse("size", f"{size} or [{size}, {size}], the same for every tower", "use files of one checkpoint")
     stretched = sizes[0] == [size, size]
     if fields.boolean("tvf_do_letterbox", False):

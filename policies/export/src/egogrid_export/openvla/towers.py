@@ -37,6 +37,7 @@ ARGUMENTS = {
 BLOCKS_UNUSED = 1
 PREFIXES = ("vision_backbone.featurizer", "vision_backbone.fused_featurizer")
 NORM_EPS = 1e-6
+DEPTH_MAX = 256
 
 
 @dataclass(frozen=True)
@@ -83,14 +84,15 @@ class TowerConfig:
 
 def read_towers(top: Fields) -> tuple[TowerConfig, ...]:
     """Refuses towers that disagree in picture size or number of patches: their patches are joined one by one."""
-    backbone = top.values.get("vision_backbone_id", "siglip-vit-so400m")
+    backbone = str(top.values.get("vision_backbone_id") or "siglip-vit-so400m")
     ids, sizes = BACKBONES.get(backbone, (None, None))
-    fused = top.boolean("use_fused_vision_backbone", str(backbone).startswith(("dinoclip", "dinosiglip")))
+    fused = top.boolean("use_fused_vision_backbone", backbone.startswith(("dinoclip", "dinosiglip")))
     count = 2 if fused else 1
     names = _list(top, "timm_model_ids", ids, count, "a timm model")
     sizes_px = _list(top, "image_sizes", sizes, count, "a picture size")
-    for layer in top.values.get("timm_override_act_layers") or []:
-        if layer is not None:
+    if top.has("timm_override_act_layers"):
+        overrides = top.values["timm_override_act_layers"]
+        if not isinstance(overrides, list) or any(layer is not None for layer in overrides):
             top.refuse("timm_override_act_layers", "null for every tower", "towers with another activation are not supported")
     towers = tuple(_tower(top, index, names[index], sizes_px[index]) for index in range(count))
     first = towers[0]
@@ -124,7 +126,8 @@ def _tower(top: Fields, index: int, timm_id: object, size_px: object) -> TowerCo
             fields.refuse(name, str(needed).lower(), "other towers are not supported")
     if fields.integer("in_chans", 3) != 3:
         fields.refuse("in_chans", "3 (red, green, blue)", "other towers are not supported")
-    width, heads, depth = (fields.integer(name, high=1 << 16) for name in ("embed_dim", "num_heads", "depth"))
+    width, heads = (fields.integer(name, high=1 << 16) for name in ("embed_dim", "num_heads"))
+    depth = fields.integer("depth", high=DEPTH_MAX)
     if width % heads:
         fields.refuse("num_heads", f"a divisor of embed_dim {width}", "correct it")
     if depth <= BLOCKS_UNUSED:
@@ -142,9 +145,16 @@ def _tower(top: Fields, index: int, timm_id: object, size_px: object) -> TowerCo
         class_token=fields.boolean("class_token", True),
         registers=fields.integer("reg_tokens", 0, low=0, high=1024),
         positions_cover_prefix=not fields.boolean("no_embed_class", False),
-        # timm makes LayerScale where the value is neither null nor 0.
-        layer_scale=bool(fields.has("init_values") and fields.values["init_values"]),
+        layer_scale=_layer_scale(fields),
     )
+
+
+def _layer_scale(fields: Fields) -> bool:
+    """timm has LayerScale where the value is neither null nor 0; the value itself is only what training began with."""
+    value = fields.values.get("init_values")
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        fields.refuse("init_values", "a number, or null for no LayerScale", "correct it")
+    return bool(value)
 
 
 def _arguments(top: Fields, index: int, timm_id: object) -> Fields:
@@ -157,7 +167,7 @@ def _arguments(top: Fields, index: int, timm_id: object) -> Fields:
         fields = Fields(given[index], where)
         fields.only(ARGUMENTS)
         return fields
-    if timm_id not in TIMM_MODELS:
+    if not isinstance(timm_id, str) or timm_id not in TIMM_MODELS:
         raise CheckpointError(
             f"config.json timm_model_ids[{index}] is {timm_id!r}",
             f"one of {sorted(TIMM_MODELS)}, or timm_model_args with the arguments of its VisionTransformer",
