@@ -69,9 +69,15 @@ def pack_rotary(weights: WeightsFile, head_dim: int, theta: float, first_positio
 
 def self_attention(graph: GraphBuilder, normed: str, at: str, heads: int, tokens: int, width: int) -> str:
     """Of a vision tower: `[tokens, width]` to mixed heads `[tokens, width]`, from `{at}.weight` `[width, q|k|v]` and `{at}.bias`."""
-    batched = graph.op("Reshape", [normed, graph.integers(1, tokens, width)])
-    qkv = [graph.weight_f32(f"{at}.weight"), graph.weight(f"{at}.bias")]
-    mixed = graph.op("Attention", [batched, *qkv], domain=MICROSOFT, num_heads=heads)
+    if graph.is_quantized(f"{at}.weight"):
+        merged = graph.op("Reshape", [graph.affine(normed, at), graph.integers(1, tokens, 3 * width)])
+        parts = [f"{at}.{name}" for name in ("queries", "keys", "values")]
+        graph.op("Split", [merged], out=parts, axis=2, num_outputs=3)
+        mixed = graph.op("MultiHeadAttention", parts, domain=MICROSOFT, num_heads=heads)
+    else:
+        batched = graph.op("Reshape", [normed, graph.integers(1, tokens, width)])
+        qkv = [graph.weight_f32(f"{at}.weight"), graph.weight(f"{at}.bias")]
+        mixed = graph.op("Attention", [batched, *qkv], domain=MICROSOFT, num_heads=heads)
     return graph.op("Reshape", [mixed, graph.integers(tokens, width)])
 
 

@@ -1,13 +1,11 @@
-"""Building ONNX graphs by hand: nodes, and weights that lie in one file next to all graphs of a bundle.
+"""Building ONNX graphs by hand: nodes, and the operators that multiply with whatever way a matrix is stored.
 
-From: packed tensors, written one after the other. To: `weights.bin` and small `*.onnx` files that refer to it by offset and length.
-A tensor that two graphs use is stored once. Families say what a tensor is for (`add` or `add_matrix`, `product` or `rows`); how a matrix
-is stored and which operator multiplies with it is decided here and nowhere else.
+From: tensors that lie in `weights.bin`. To: small `*.onnx` files that refer to them by offset and length. Families say what is computed;
+which operators do it is decided here, by how `weights.py` stored the tensor and by how many rows it is multiplied with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,15 +14,15 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from egogrid_export.precision import NUMPY_TYPES, Precision, rounded
+from egogrid_export.weights import WEIGHTS_FILE, Dense, Quantized, Span, WeightsFile
 
-WEIGHTS_FILE = "weights.bin"
+__all__ = ["MICROSOFT", "WEIGHTS_FILE", "GraphBuilder", "Port", "WeightsFile"]
+
 MICROSOFT = "com.microsoft"
 # Attention with a soft-cap came with opset 23; IR 11 is what belongs to it.
 OPSET, IR_VERSION = 23, 11
-ALIGNMENT_BYTES = 64
-# Large tensors start on a page, so that a runtime can map them.
-PAGE_BYTES, LARGE_BYTES = 4096, 1 << 20
+# MatMulNBits multiplies with integers: activations get a scale per block too, so that one large channel spoils its block only.
+INTEGER_ACCURACY = 4
 
 ONNX_TYPES = {
     "f32": TensorProto.FLOAT,
@@ -44,70 +42,16 @@ class Port:
     shape: list[int | str]
 
 
-@dataclass(frozen=True)
-class _Stored:
-    """`scale`: what its user still has to multiply with; 1 where it was multiplied before it was written."""
-
-    offset: int
-    length: int
-    shape: tuple[int, ...]
-    dtype: str
-    scale: float
-
-
-class WeightsFile:
-    """Writes tensors to `weights.bin` and remembers where each one lies and how. A context manager."""
-
-    def __init__(self, directory: Path, precision: Precision) -> None:
-        self._file = (directory / WEIGHTS_FILE).open("wb")
-        self._precision = precision
-        self.stored: dict[str, _Stored] = {}
-
-    def __enter__(self) -> WeightsFile:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def add(self, name: str, tensor: np.ndarray) -> None:
-        """A vector or small tensor that is added, compared or looked at: float32 in every precision."""
-        self._write(name, tensor.shape, [tensor], "f32", 1.0)
-
-    def add_matrix(self, name: str, matrix: np.ndarray, scale: float = 1.0) -> None:
-        """`scale * matrix`, `[inputs, outputs]`, the right side of a product: what a precision may store in fewer bits."""
-        self.add_rows(name, matrix.shape, [matrix], scale)
-
-    def add_rows(self, name: str, shape: tuple[int, ...], pieces: Iterable[np.ndarray], scale: float = 1.0) -> None:
-        """`scale` times a table given as consecutive pieces along its first axis, so that it never has to be in memory as a whole.
-
-        The scale is apart, because weights that a checkpoint has in 16 bits stay what they are only without it.
-        """
-        dtype = self._precision.dtype
-        if dtype == "f32" and scale != 1.0:
-            self._write(name, shape, (piece.astype(np.float64) * scale for piece in pieces), dtype, 1.0)
-        else:
-            self._write(name, shape, pieces, dtype, scale)
-
-    def _write(self, name: str, shape: tuple[int, ...], pieces: Iterable[np.ndarray], dtype: str, scale: float) -> None:
-        if name in self.stored:
-            raise AssertionError(f"{name} is stored twice")
-        expected = NUMPY_TYPES[dtype].itemsize * int(np.prod(shape, dtype=np.int64))
-        alignment = PAGE_BYTES if expected >= LARGE_BYTES else ALIGNMENT_BYTES
-        self._file.write(bytes(-self._file.tell() % alignment))
-        offset, written = self._file.tell(), 0
-        for piece in pieces:
-            written += self._file.write(rounded(name, piece, dtype).view(np.uint8).data)
-        if written != expected:
-            raise AssertionError(f"{name}: wrote {written} bytes of {expected}")
-        self.stored[name] = _Stored(offset, written, tuple(shape), dtype, scale)
-
-
 @dataclass
 class GraphBuilder:
-    """Collects nodes in running order. Methods return the names of what a node computes."""
+    """Collects nodes in running order. Methods return the names of what a node computes.
+
+    `few_rows`: products have one row or a few, as in decoding, where reading the weights is what takes time.
+    """
 
     name: str
     weights: WeightsFile
+    few_rows: bool = False
     inputs: list[Port] = field(default_factory=list)
     outputs: list[Port] = field(default_factory=list)
     nodes: list[onnx.NodeProto] = field(default_factory=list)
@@ -131,19 +75,13 @@ class GraphBuilder:
         return outputs[0]
 
     def weight(self, name: str) -> str:
-        """A tensor of `weights.bin`, as it is stored."""
-        if name not in self._initializers:
-            stored = self.weights.stored[name]
-            proto = TensorProto(name=name, data_type=ONNX_TYPES[stored.dtype], dims=stored.shape)
-            proto.data_location = TensorProto.EXTERNAL
-            for key, value in (("location", WEIGHTS_FILE), ("offset", stored.offset), ("length", stored.length)):
-                proto.external_data.add(key=key, value=str(value))
-            self._initializers[name] = proto
-        return name
+        """A tensor of `weights.bin` that is not cut into blocks, as it is stored."""
+        stored = self._dense(name)
+        return self._external(name, stored.span, ONNX_TYPES[stored.dtype], stored.shape)
 
     def weight_f32(self, name: str) -> str:
-        """A tensor of `weights.bin` as float32, without its scale. The CPU provider has no products in 16 bits."""
-        if self.weights.stored[name].dtype == "f32":
+        """The same as float32, without its scale. The CPU provider has no products in 16 bits."""
+        if self._dense(name).dtype == "f32":
             return self.weight(name)
         if name not in self._widened:
             self._widened[name] = self.op("Cast", [self.weight(name)], out=f"{name}.f32", to=TensorProto.FLOAT)
@@ -151,34 +89,108 @@ class GraphBuilder:
 
     def product(self, x: str, name: str, out: str | None = None) -> str:
         """`x @ matrix` for a matrix that was stored by `add_matrix`; `x` is `[..., inputs]`."""
-        if self._scale(name) == 1.0:
+        if self.is_quantized(name):
+            return self._block_product(x, name, self.few_rows, out=out)
+        if self._dense(name).scale == 1.0:
             return self.op("MatMul", [x, self.weight_f32(name)], out=out)
         return self._scaled(name, self.op("MatMul", [x, self.weight_f32(name)]), out)
 
     def affine(self, x: str, at: str, bias: str = "bias") -> str:
         """`x @ weight + bias` on a matrix `[n, inputs]`, from `{at}.weight` (`add_matrix`) and `{at}.{bias}`."""
-        weight = f"{at}.weight"
-        return self.op("Gemm", [x, self.weight_f32(weight), self.weight(f"{at}.{bias}")], **self._alpha(weight))
+        weight, bias = f"{at}.weight", f"{at}.{bias}"
+        if not self.is_quantized(weight):
+            return self.op("Gemm", [x, self.weight_f32(weight), self.weight(bias)], **self._alpha(weight))
+        if self._by_integers(weight, self.few_rows):
+            return self.op("Add", [self._block_product(x, weight, self.few_rows), self.weight(bias)])
+        return self.op("Gemm", [x, self._dequantized(weight), self.weight(bias)], transB=1)
 
     def rows(self, table: str, ids: str) -> str:
         """Rows of a table that was stored by `add_rows`, as float32."""
+        if self.is_quantized(table):
+            inputs, block = [self._block_rows(table), ids, *self._block_steps(table)], self._quantized(table).blocks.block
+            return self.op("GatherBlockQuantized", inputs, domain=MICROSOFT, bits=8, block_size=block, quantize_axis=1)
         found = self.op("Gather", [self.weight(table), ids])
-        if self.weights.stored[table].dtype != "f32":
+        if self._dense(table).dtype != "f32":
             found = self.op("Cast", [found], to=TensorProto.FLOAT)
         return self._scaled(table, found)
 
     def product_by_rows(self, x: str, table: str, out: str | None = None) -> str:
-        """`x @ table.T` on a matrix `[n, width]`, for a table `[rows, width]` that was stored by `add_rows`."""
+        """`x @ table.T` on a matrix `[n, width]` of few rows, for a table `[rows, width]` that was stored by `add_rows`."""
+        if self.is_quantized(table):
+            return self._block_product(x, table, True, out=out)
         return self.op("Gemm", [x, self.weight_f32(table)], out=out, transB=1, **self._alpha(table))
 
-    def _scale(self, name: str) -> float:
-        return self.weights.stored[name].scale
+    def is_quantized(self, name: str) -> bool:
+        return isinstance(self.weights.stored[name], Quantized)
+
+    def _quantized(self, name: str) -> Quantized:
+        stored = self.weights.stored[name]
+        if not isinstance(stored, Quantized):
+            raise AssertionError(f"{name} is not stored in blocks")
+        return stored
+
+    def _dense(self, name: str) -> Dense:
+        stored = self.weights.stored[name]
+        if not isinstance(stored, Dense):
+            raise AssertionError(f"{name} is stored in blocks: multiply with it by product, affine or product_by_rows")
+        return stored
+
+    def _external(self, name: str, span: Span, kind: int, shape: tuple[int, ...]) -> str:
+        if name not in self._initializers:
+            proto = TensorProto(name=name, data_type=kind, dims=shape)
+            proto.data_location = TensorProto.EXTERNAL
+            for key, value in (("location", WEIGHTS_FILE), ("offset", span.offset), ("length", span.length)):
+                proto.external_data.add(key=key, value=str(value))
+            self._initializers[name] = proto
+        return name
+
+    def _by_integers(self, name: str, few_rows: bool) -> bool:
+        """Whether integers are multiplied, or the matrix is made float32 first. Figures: `docs/precision.md`."""
+        return few_rows or self._quantized(name).blocks.bits == 4
+
+    def _block_product(self, x: str, name: str, few_rows: bool, out: str | None = None) -> str:
+        stored = self._quantized(name)
+        blocks = stored.blocks
+        if self._by_integers(name, few_rows):
+            kind = {"bits": blocks.bits, "block_size": blocks.block, "K": stored.width, "N": stored.rows}
+            inputs = [x, self._block_values(name), *self._block_steps(name)]
+            return self.op("MatMulNBits", inputs, out=out, domain=MICROSOFT, accuracy_level=INTEGER_ACCURACY, **kind)
+        return self.op("FusedMatMul", [x, self._dequantized(name)], out=out, domain=MICROSOFT, transB=1)
+
+    def _dequantized(self, name: str) -> str:
+        """`[rows, width]` as float32, made anew in each run: memory for one matrix at a time."""
+        if name not in self._widened:
+            parts = [self._block_rows(name), *self._block_steps(name)]
+            block = self._quantized(name).blocks.block
+            self._widened[name] = self.op("DequantizeLinear", parts, out=f"{name}.f32", axis=1, block_size=block)
+        return self._widened[name]
+
+    def _block_values(self, name: str) -> str:
+        """As MatMulNBits wants them: `[rows, blocks, bytes of a block]`."""
+        stored = self._quantized(name)
+        shape = (stored.rows, stored.blocks.per_row(stored.width), stored.blocks.packed(stored.blocks.block))
+        return self._external(name, stored.values, TensorProto.UINT8, shape)
+
+    def _block_rows(self, name: str) -> str:
+        """The same bytes of 8-bit numbers as `[rows, width]`. A name of its own: a tensor has one shape in all graphs."""
+        stored = self._quantized(name)
+        return self._external(f"{name}.rows", stored.values, TensorProto.UINT8, (stored.rows, stored.width))
+
+    def _block_steps(self, name: str) -> list[str]:
+        """Scales and zero points."""
+        stored = self._quantized(name)
+        per_row = stored.blocks.per_row(stored.width)
+        return [
+            self._external(f"{name}.scales", stored.scales, TensorProto.FLOAT, (stored.rows, per_row)),
+            self._external(f"{name}.zeros", stored.zeros, TensorProto.UINT8, (stored.rows, stored.blocks.packed(per_row))),
+        ]
 
     def _alpha(self, name: str) -> dict[str, float]:
-        return {} if self._scale(name) == 1.0 else {"alpha": self._scale(name)}
+        scale = self._dense(name).scale
+        return {} if scale == 1.0 else {"alpha": scale}
 
     def _scaled(self, name: str, value: str, out: str | None = None) -> str:
-        scale = self._scale(name)
+        scale = self._dense(name).scale
         return value if scale == 1.0 else self.op("Mul", [value, self.constant(f"{name}.scale", np.float32(scale))], out=out)
 
     def layer_norm(self, x: str, at: str, eps: float) -> str:

@@ -1,26 +1,25 @@
 """What a precision means: how each matrix and table of a bundle is stored, by what it is for. Figures: `docs/precision.md`.
 
-From: the name on the command line. To: `graph.py`, which writes tensors that way and multiplies with them. Biases, norms, rotary tables
-and position embeddings are float32 in every precision: they are small, and sums are what rounding shows in first.
+From: the name on the command line. To: `weights.py`, which writes tensors that way, and `graph.py`, which multiplies with them. Biases,
+norms, rotary tables and position embeddings are float32 in every precision: they are small, and sums are what rounding shows in first.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-import ml_dtypes
-import numpy as np
+from egogrid_export.quantize import Blocks, blocks_for
 
-from egogrid_export.errors import CheckpointError
-
-# Little endian, as in the file.
-NUMPY_TYPES = {"f32": np.dtype("<f4"), "f16": np.dtype("<f2"), "bf16": np.dtype(ml_dtypes.bfloat16)}
+# What tensors are for. Everything that is no part of a language model is of a tower: vision, depth, points, projector.
+TOWER, TEXT, HEAD, EMBEDDING = "tower", "text", "head", "embedding"
 
 
 @dataclass(frozen=True)
 class Precision:
-    """`dtype`: of matrices and tables. The CPU's graphs read 16-bit ones as float32.
+    """`dtype`: of matrices and tables that are not cut into blocks. The CPU's graphs read 16-bit ones as float32.
 
+    `bits`: of integers, by what a tensor is for; none of it in the precisions of floating point.
     `tolerance`: how far a stage of the written graphs may be from the float32 reference, of its largest value. It finds a wrong graph;
     what the precision does to actions is measured apart.
     """
@@ -28,6 +27,20 @@ class Precision:
     name: str
     dtype: str
     tolerance: float
+    bits: Mapping[str, int] = field(default_factory=dict)
+
+    def blocks(self, name: str, width: int) -> Blocks | None:
+        """How rows `[n, width]` are cut, None where they stay numbers of `dtype`. A row is what one output is computed from."""
+        bits = self.bits.get(role_of(name))
+        return None if bits is None else blocks_for(bits, width)
+
+
+def role_of(name: str) -> str:
+    """What a tensor of `weights.bin` is for: `text.head…`, `text.embeddings…`, other `text.…`, and the rest."""
+    first, _, rest = name.partition(".")
+    if first != "text":
+        return TOWER
+    return HEAD if rest.startswith("head") else EMBEDDING if rest.startswith("embeddings") else TEXT
 
 
 PRECISIONS = {
@@ -38,17 +51,9 @@ PRECISIONS = {
         # Ten times what the f32 checkpoint of the shipped policy differs by; 16-bit checkpoints differ as little as fp32 does.
         Precision("fp16", "f16", 5e-3),
         Precision("bf16", "bf16", 8e-2),
+        # Where a block of 16 does not fit, matrices are small and stay float32.
+        Precision("int8", "f32", 0.2, {TOWER: 8, TEXT: 8, HEAD: 8, EMBEDDING: 8}),
+        # The head chooses the token and the towers run once: both are kept exact rather than small.
+        Precision("int4", "f32", 0.6, {TOWER: 8, TEXT: 4, HEAD: 8, EMBEDDING: 8}),
     )
 }
-
-
-def rounded(name: str, values: np.ndarray, dtype: str) -> np.ndarray:
-    """`values` as `dtype`, contiguous. Refused where one becomes infinite: nothing is clamped."""
-    # Rounding to f16 overflows with a warning; that is what is looked for below.
-    with np.errstate(over="ignore"):
-        found = np.ascontiguousarray(values, dtype=NUMPY_TYPES[dtype])
-    if dtype == "f16" and not np.isfinite(found).all():
-        raise CheckpointError(
-            f"tensor {name} holds {np.abs(values).max():.3g}", f"at most {np.finfo(np.float16).max}, the largest f16", "export it as bf16 or fp32"
-        )
-    return found

@@ -100,7 +100,7 @@ def build_prefill(config: ModelConfig, weights: WeightsFile, cache: CacheShape) 
 
 def build_decode(config: ModelConfig, weights: WeightsFile, cache: CacheShape) -> GraphBuilder:
     """One token to the logits after it; the cache grows by one row in place."""
-    text, graph = config.text, GraphBuilder("decode", weights)
+    text, graph = config.text, GraphBuilder("decode", weights, few_rows=True)
     token = graph.input("token_id", "i64", [1, 1])
     seqlens = graph.input("seqlens_k", "i32", [1])
     lengths = [seqlens, graph.input("total_len", "i32", [])]
