@@ -151,7 +151,7 @@ pub struct BenchArgs {
     /// Directory that the exporter wrote
     pub bundle: PathBuf,
     /// Warm runs
-    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(10..=100_000))]
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(3..=100_000))]
     pub runs: u32,
     /// Print one JSON object
     #[arg(long)]

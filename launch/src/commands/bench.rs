@@ -1,7 +1,7 @@
 //! `egogrid bench`: time per stage, cold and warm, at the bundle's own picture size and at 640×480.
 //!
 //! The pictures are the bundle's golden ones, so the policy decodes a whole chunk. The machine's read bandwidth is
-//! measured in the same run: a decode step has to read every weight that it uses once.
+//! measured in the same run: a decode step has to read every weight that it multiplies with once.
 
 use crate::assemble;
 use crate::cli::{BenchArgs, Common};
@@ -13,6 +13,7 @@ use anyhow::anyhow;
 use egogrid_policies::bundle::Bundle;
 use egogrid_runtime::camera::{DepthImage, DepthKind, Frame, RgbImage};
 use egogrid_runtime::embodiment::DepthConfig;
+use egogrid_runtime::execution::Weights;
 use egogrid_runtime::observation::Observation;
 use egogrid_runtime::policy::{ActionChunk, Policy, PolicyError};
 use egogrid_runtime::stage::Stage;
@@ -56,16 +57,17 @@ pub fn run(common: &Common, args: &BenchArgs) -> CommandResult {
     let warm = [warm(policy.as_mut(), &observation, runs)?, warm(policy.as_mut(), &upscaled(&observation)?, runs)?];
     let peak_mib = peak_memory_mib();
     let bandwidth = read_bandwidth_gb_s(usize::from(common.threads));
-    let weights_bytes =
-        bundle.manifest().files.iter().find(|file| file.path == "weights.bin").map_or(0, |file| file.bytes);
+    let read_bytes = Weights::open(&bundle.dir().join("weights.bin"))
+        .and_then(|weights| weights.bytes_read_by(&bundle.dir().join("decode.onnx")))
+        .map_err(CommandError::usage)?;
     let tokens = 3.0 * f64::from(policy.spec().chunk_len);
-    let decode_limit_ms = tokens * weights_bytes as f64 / (bandwidth * 1e9) * 1e3;
+    let decode_limit_ms = tokens * read_bytes as f64 / (bandwidth * 1e9) * 1e3;
     let decode_ratio = warm[0].stages_ms.get(Stage::Decode.name()).map(|decode| decode.p50 / decode_limit_ms);
     if args.json {
         print_json(&json!({
             "bundle": bundle.id(), "precision": bundle.manifest().precision.to_string(), "provider": common.provider, "threads": common.threads,
             "verify_ms": verified_ms, "load_ms": load_ms, "cold_ms": cold_ms, "warm": warm, "peak_memory_mib": peak_mib,
-            "limits": { "read_bandwidth_gb_s": bandwidth, "decode_limit_ms": decode_limit_ms, "decode_over_limit": decode_ratio },
+            "limits": { "read_bandwidth_gb_s": bandwidth, "decode_read_bytes": read_bytes, "decode_limit_ms": decode_limit_ms, "decode_over_limit": decode_ratio },
         }));
         return Ok(());
     }
@@ -82,7 +84,7 @@ pub fn run(common: &Common, args: &BenchArgs) -> CommandResult {
     }
     println!(
         "\nread bandwidth {bandwidth:.1} GB/s; {tokens} tokens × {:.1} MB of weights: {decode_limit_ms:.2} ms at that rate{}",
-        weights_bytes as f64 / 1e6,
+        read_bytes as f64 / 1e6,
         decode_ratio.map_or_else(String::new, |ratio| format!(", decode takes {ratio:.1}× that"))
     );
     if let Some(mib) = peak_mib {

@@ -9,6 +9,7 @@ mod cuda;
 mod environment;
 mod error;
 mod graph;
+mod graph_file;
 mod options;
 mod tensor;
 mod tensorrt;

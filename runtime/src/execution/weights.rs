@@ -8,23 +8,17 @@
 #![allow(unsafe_code)] // the only file that may, see tests/layering.rs
 
 use super::error::ExecutionError;
-use super::tensor::Element;
+use super::graph_file::{GraphFile, Placed};
 use memmap2::{Mmap, MmapOptions};
 use ort::AsPointer;
 use ort::memory::{Allocator, MemoryInfo};
 use ort::session::builder::{PrepackedWeights, SessionBuilder};
 use ort::value::DynValue;
-use prost::Message;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
-
-/// Largest `.onnx` file that is read: graphs without weights are far smaller.
-const GRAPH_BYTES_MAX: u64 = 256 << 20;
-/// Tensors start at multiples of this, see `policies/BUNDLE.md`; the widest loads of the kernels need no more.
-const ALIGNMENT_BYTES: usize = 64;
 
 /// One mapped weights file. Cheap to clone; the last clone, and the last graph that reads it, unmaps it.
 #[derive(Debug, Clone)]
@@ -37,15 +31,6 @@ struct Inner {
     values: Mutex<BTreeMap<String, (Placed, Arc<DynValue>)>>,
     prepacked: PrepackedWeights,
     map: Mmap,
-}
-
-/// Where one tensor lies.
-#[derive(Debug, Clone, PartialEq)]
-struct Placed {
-    dtype: Element,
-    shape: Vec<i64>,
-    offset: usize,
-    length: usize,
 }
 
 impl Weights {
@@ -68,6 +53,19 @@ impl Weights {
     /// How many bytes are mapped.
     pub fn bytes(&self) -> usize {
         self.0.map.len()
+    }
+
+    /// How many bytes one pass of the graph in `graph_file` has to read: all of its tensors but the tables that it only takes
+    /// rows from. Divided by the machine's read bandwidth it is the limit of a pass over one token.
+    ///
+    /// # Errors
+    /// A file that is no graph of this bundle.
+    pub fn bytes_read_by(&self, graph_file: &Path) -> Result<usize, ExecutionError> {
+        let load = |detail: String| ExecutionError::Load { file: graph_file.to_path_buf(), detail };
+        let graph = GraphFile::read(graph_file)?;
+        let tables = graph.tables();
+        let placed = graph.placed(&self.0.name, self.0.map.len()).map_err(load)?;
+        Ok(placed.iter().filter(|(name, _)| !tables.contains(name)).map(|(_, placed)| placed.length).sum())
     }
 
     /// Gives `builder` every tensor of this file that the graph in `graph_file` names.
@@ -97,12 +95,7 @@ impl Weights {
 
     fn placed_in(&self, graph_file: &Path) -> Result<Vec<(String, Placed)>, ExecutionError> {
         let load = |detail: String| ExecutionError::Load { file: graph_file.to_path_buf(), detail };
-        let size = std::fs::metadata(graph_file).map_err(|error| load(error.to_string()))?.len();
-        if size > GRAPH_BYTES_MAX {
-            return Err(load(format!("{size} bytes, expected a graph without weights, at most {GRAPH_BYTES_MAX}")));
-        }
-        let bytes = std::fs::read(graph_file).map_err(|error| load(error.to_string()))?;
-        placed(&bytes, &self.0.name, self.0.map.len()).map_err(load)
+        GraphFile::read(graph_file)?.placed(&self.0.name, self.0.map.len()).map_err(load)
     }
 
     fn value(&self, name: &str, placed: &Placed) -> Result<Arc<DynValue>, String> {
@@ -147,114 +140,10 @@ impl Weights {
     }
 }
 
-/// The part of ONNX's `ModelProto` that says where tensors lie. Numbers are those of onnx.proto3.
-#[derive(Clone, PartialEq, Message)]
-struct Model {
-    #[prost(message, optional, tag = "7")]
-    graph: Option<GraphProto>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct GraphProto {
-    #[prost(message, repeated, tag = "5")]
-    initializer: Vec<TensorProto>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct TensorProto {
-    #[prost(int64, repeated, tag = "1")]
-    dims: Vec<i64>,
-    #[prost(int32, tag = "2")]
-    data_type: i32,
-    #[prost(string, tag = "8")]
-    name: String,
-    #[prost(message, repeated, tag = "13")]
-    external_data: Vec<Entry>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Entry {
-    #[prost(string, tag = "1")]
-    key: String,
-    #[prost(string, tag = "2")]
-    value: String,
-}
-
-/// Every tensor of the graph in `bytes` that lies in `weights_name`, checked against the size of that file.
-fn placed(bytes: &[u8], weights_name: &str, weights_len: usize) -> Result<Vec<(String, Placed)>, String> {
-    let graph = Model::decode(bytes).map_err(|error| format!("not an ONNX graph ({error})"))?.graph.unwrap_or_default();
-    let mut found = Vec::new();
-    for tensor in graph.initializer {
-        let entry = |key: &str| tensor.external_data.iter().find(|entry| entry.key == key).map(|entry| &*entry.value);
-        match entry("location") {
-            None => {}
-            Some(location) if location == weights_name => {
-                let wrong = || format!("tensor {:?} does not lie inside {weights_name}", tensor.name);
-                let number = |key: &str| entry(key).and_then(|value| value.parse::<usize>().ok()).ok_or_else(wrong);
-                let (offset, length) = (number("offset")?, number("length")?);
-                let dtype = Element::of_onnx(tensor.data_type)
-                    .ok_or_else(|| format!("tensor {:?} has the ONNX type {}", tensor.name, tensor.data_type))?;
-                let mut sides = tensor.dims.iter().map(|side| usize::try_from(*side).ok());
-                let elements = sides.try_fold(1usize, |product, side| product.checked_mul(side?));
-                let expected = elements.and_then(|count| count.checked_mul(dtype.bytes()));
-                let inside = offset.checked_add(length).is_some_and(|end| end <= weights_len);
-                if expected != Some(length) || !inside || length == 0 || offset % ALIGNMENT_BYTES != 0 {
-                    return Err(wrong());
-                }
-                found.push((tensor.name.clone(), Placed { dtype, shape: tensor.dims.clone(), offset, length }));
-            }
-            Some(other) => return Err(format!("tensor {:?} lies in {other:?}, expected {weights_name}", tensor.name)),
-        }
-    }
-    Ok(found)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    fn tensor(dims: Vec<i64>, data_type: i32, entries: &[(&str, &str)]) -> TensorProto {
-        let external_data =
-            entries.iter().map(|(key, value)| Entry { key: (*key).into(), value: (*value).into() }).collect();
-        TensorProto { dims, data_type, name: "w".into(), external_data }
-    }
-
-    fn read(tensor: TensorProto) -> Result<Vec<(String, Placed)>, String> {
-        let model = Model { graph: Some(GraphProto { initializer: vec![tensor] }) };
-        placed(&model.encode_to_vec(), "weights.bin", 1024)
-    }
-
-    #[test]
-    fn a_tensor_is_found_where_the_graph_says_it_lies() {
-        let at = [("location", "weights.bin"), ("offset", "64"), ("length", "960")];
-        let expected = Placed { dtype: Element::F32, shape: vec![2, 120], offset: 64, length: 960 };
-        assert_eq!(read(tensor(vec![2, 120], 1, &at)).unwrap(), [("w".to_owned(), expected)]);
-        assert_eq!(read(tensor(vec![2], 1, &[])).unwrap(), [], "data inside the graph is not ours");
-    }
-
-    #[test]
-    fn whatever_does_not_lie_inside_the_file_is_refused() {
-        let entries = |offset: &'static str, length: &'static str| {
-            [("location", "weights.bin"), ("offset", offset), ("length", length)]
-        };
-        for (dims, data_type, entries) in [
-            (vec![2, 121], 1, entries("64", "960")),
-            (vec![2, 120], 10, entries("64", "960")),
-            (vec![2, 120], 1, entries("128", "960")),
-            (vec![2, 120], 1, entries("32", "960")),
-            (vec![2, 120], 1, entries("18446744073709551552", "960")),
-            (vec![2, 120], 1, entries("-64", "960")),
-            (vec![-2, -120], 1, entries("64", "960")),
-            (vec![i64::MAX, i64::MAX], 1, entries("64", "960")),
-            (vec![0, 120], 1, entries("64", "0")),
-            (vec![2, 120], 8, entries("64", "960")),
-            (vec![2, 120], 1, [("location", "other.bin"), ("offset", "64"), ("length", "960")]),
-        ] {
-            assert!(read(tensor(dims.clone(), data_type, &entries)).is_err(), "{dims:?} {data_type} {entries:?}");
-        }
-    }
 
     #[test]
     fn a_tensor_of_two_graphs_is_one_value_over_the_mapped_bytes() {
@@ -278,17 +167,12 @@ mod tests {
             assert_eq!(data.as_ptr().cast(), weights.0.map[placed.offset..].as_ptr(), "{name} is a copy");
         }
         assert!(shared * 2 > weights.bytes(), "{shared} of {} bytes are used by both", weights.bytes());
+        let table = &prefill.iter().find(|(_, name, _)| name == "text.embeddings_scaled").unwrap().2;
+        let all: usize = decode.iter().map(|(_, _, placed)| placed.length).sum();
+        let read = weights.bytes_read_by(&bundle.join("decode.onnx")).unwrap();
+        assert_eq!(read, all - table.length, "a token reads one row of the table");
         let other = Placed { offset: 0, ..prefill[0].2.clone() };
         let moved = Placed { offset: other.offset + 64, ..other };
         assert!(weights.value(&prefill[0].1, &moved).is_err(), "one name, two places");
-    }
-
-    proptest! {
-        #[test]
-        fn damaged_graphs_are_errors_and_nothing_else(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-            for (_, placed) in placed(&bytes, "weights.bin", 1024).unwrap_or_default() {
-                prop_assert!(placed.offset + placed.length <= 1024);
-            }
-        }
     }
 }
