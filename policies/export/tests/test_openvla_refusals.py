@@ -83,6 +83,8 @@ EDITS = {
     "towers of other patches": (CONFIG, ("timm_model_args", 1, "patch_size"), 28, WRONG, "4 patches"),
     "one size for two towers": (CONFIG, ("image_sizes",), [56], WRONG, "image_sizes"),
     "one tower where there are two": (CONFIG, ("use_fused_vision_backbone",), False, WRONG, "timm_model_ids"),
+    "unknown extension": (CONFIG, ("egogrid",), {"ego3d_frame": "base"}, WRONG, "ego3d_frame"),
+    "too fast": (CONFIG, ("egogrid",), {"control_hz": 1001}, WRONG, "at most 1000"),
     "a single end token is needed": (GENERATION, ("eos_token_id",), [2, 3], WRONG, "eos_token_id"),
     "another bos": (GENERATION, ("bos_token_id",), 7, WRONG, "the id 7 (bos) first"),
     "no processor values": (PICTURE, ("tvf_normalize_params",), DROP, MISSING, "tvf_normalize_params"),

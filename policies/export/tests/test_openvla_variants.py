@@ -156,3 +156,10 @@ def test_two_exports_of_one_checkpoint_are_the_same_bytes(openvla_variant, tmp_p
         assert main([str(checkpoint), str(tmp_path / name), "--skip-check", "--quiet"]) == 0
     for path in (tmp_path / "first").iterdir():
         assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes(), path.name
+
+
+def test_a_rate_that_the_checkpoint_says_reaches_the_manifest(openvla_variant, tmp_path: Path) -> None:
+    checkpoint = openvla_variant(top={"egogrid": {"control_hz": 5}})
+    assert main([str(checkpoint), str(tmp_path / "bundle"), "--skip-check", "--quiet"]) == 0
+    chunk = tomllib.loads((tmp_path / "bundle" / "bundle.toml").read_text())["chunk"]
+    assert chunk == {"length": 1, "steps_executed": 1, "control_hz": 5.0}

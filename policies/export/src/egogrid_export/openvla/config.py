@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from egogrid_export.checkpoint import Checkpoint
 from egogrid_export.errors import CheckpointError
+from egogrid_export.extension import control_hz, read_extension
 from egogrid_export.fields import Fields
 from egogrid_export.openvla.towers import TowerConfig, read_towers
 from egogrid_export.tokenizer import generation_id
@@ -55,6 +56,7 @@ class ModelConfig:
     action_end_id: int
     bos_id: int
     eos_id: int
+    control_hz: float | None
 
     @property
     def image_size_px(self) -> int:
@@ -103,6 +105,7 @@ def read_config(checkpoint: Checkpoint) -> ModelConfig:
         action_end_id=end,
         bos_id=generation_id(checkpoint, [top, text_fields], "bos_token_id", BOS_ID),
         eos_id=generation_id(checkpoint, [top, text_fields], "eos_token_id", EOS_ID),
+        control_hz=control_hz(read_extension(top, {"control_hz"})),
     )
 
 

@@ -110,6 +110,9 @@ def _golden(
 
 
 def _tables(checkpoint: Checkpoint, config: ModelConfig, processor: ProcessorConfig, cache: CacheShape) -> dict[str, dict[str, Any]]:
+    chunk: dict[str, Any] = {"length": 1, "steps_executed": 1}
+    if config.control_hz is not None:
+        chunk["control_hz"] = config.control_hz
     return {
         "origin": {
             "checkpoint": checkpoint.directory.resolve().name,
@@ -128,7 +131,7 @@ def _tables(checkpoint: Checkpoint, config: ModelConfig, processor: ProcessorCon
             "text_tokens_max": processor.text_tokens_max,
         },
         "tokens": {"vocabulary_size": config.text.vocabulary, "action_end_id": config.action_end_id, "bins": config.bins},
-        "chunk": {"length": 1, "steps_executed": 1},
+        "chunk": chunk,
         "cache": {"layers": cache.layers, "kv_heads": cache.kv_heads, "head_dim": cache.head_dim, "capacity": cache.capacity},
     }
 

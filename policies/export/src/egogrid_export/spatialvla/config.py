@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 from egogrid_export.checkpoint import Checkpoint
 from egogrid_export.errors import CheckpointError
+from egogrid_export.extension import control_hz, read_extension
 from egogrid_export.fields import Fields
 from egogrid_export.tokenizer import generation_id
 
 PILLOW_BICUBIC = 3
 # As far as the runtime goes.
-SAMPLES_PER_SIDE_MAX, FREQUENCIES_MAX, CONTROL_HZ_MAX = 16, 16, 1000.0
+SAMPLES_PER_SIDE_MAX, FREQUENCIES_MAX = 16, 16
 TANH_GELU = ("gelu_pytorch_tanh",)
 EXTENSION_KEYS = {"ego3d_frame", "ego3d_center_m", "ego3d_scale_m", "depth_source", "control_hz", "steps_executed"}
 
@@ -103,8 +104,7 @@ def read_config(checkpoint: Checkpoint) -> ModelConfig:
     vision = _vision(top.child("vision_config"))
     if top.integer("projection_dim", 2048) != text.width:
         top.refuse("projection_dim", f"text_config hidden_size {text.width}", "repair config.json")
-    extension = Fields(top.values.get("egogrid", {}), "config.json egogrid")
-    extension.only(EXTENSION_KEYS)
+    extension = read_extension(top, EXTENSION_KEYS)
     depth_source = extension.choice("depth_source", ("sensor", "estimated"), "estimated")
     # The official code has 3-D positions only together with its depth estimator; ours may have learned them from a sensor.
     if not top.boolean("use_vision_zoe", True) and depth_source != "sensor":
@@ -120,7 +120,7 @@ def read_config(checkpoint: Checkpoint) -> ModelConfig:
         spatial_tokens=top.integer("spatial_token_num", 259),
         use_spatial_tokens=top.boolean("use_spatial_token", False),
         rescale=_rescale(checkpoint, vision),
-        control_hz=_control_hz(extension),
+        control_hz=control_hz(extension),
         steps_executed=extension.integer("steps_executed") if extension.has("steps_executed") else None,
     )
 
@@ -200,14 +200,6 @@ def _ego3d(top: Fields, extension: Fields, vision: VisionConfig) -> Ego3dConfig:
         center_m=tuple(extension.vector("ego3d_center_m", 3, [0.0, 0.0, 2.0])),
         scale_m=extension.number("ego3d_scale_m", 2.0),
     )
-
-
-def _control_hz(extension: Fields) -> float | None:
-    if not extension.has("control_hz"):
-        return None
-    if extension.number("control_hz") > CONTROL_HZ_MAX:
-        extension.refuse("control_hz", f"at most {CONTROL_HZ_MAX}", "correct it")
-    return extension.number("control_hz")
 
 
 def _rescale(checkpoint: Checkpoint, vision: VisionConfig) -> float:
