@@ -8,9 +8,13 @@ use egogrid_runtime::camera::{CameraIntrinsics, DepthImage, DepthKind, RgbImage}
 use egogrid_runtime::perception::arithmetic::Arithmetic;
 use egogrid_runtime::perception::depth::{DepthCells, EmptyCells, EmptyFill, SensorRules};
 use egogrid_runtime::perception::ego3d::{Ego3d, Ego3dSpec, PointFrame};
+use egogrid_runtime::perception::jpeg::JpegRoundTrip;
+use egogrid_runtime::perception::lanczos::LanczosPlan;
 use egogrid_runtime::perception::pixel_norm::{PixelInput, PixelTable};
 use egogrid_runtime::perception::resize_area::AreaPlan;
 use egogrid_runtime::perception::resize_pillow::BicubicPlan;
+use egogrid_runtime::perception::square::Strategy;
+use egogrid_runtime::perception::towers::{Preprocessing, Tower, TowerInput};
 use std::error::Error;
 
 const NATIVE_PX: [u32; 2] = [640, 480];
@@ -108,8 +112,31 @@ fn bench(criterion: &mut Criterion) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// OpenVLA's pixels from the native picture: processor, and all that the evaluation scripts put before it.
+fn bench_towers(criterion: &mut Criterion) -> Result<(), Box<dyn Error>> {
+    let (rgb, _) = frame()?;
+    let towers =
+        [Tower { mean: [0.484, 0.455, 0.406], std: [0.229, 0.224, 0.225] }, Tower { mean: [0.5; 3], std: [0.5; 3] }];
+    let mut group = criterion.benchmark_group("towers 224 px");
+    let evaluation = Preprocessing::Evaluation { center_crop: true };
+    for (name, preprocessing) in [("processor", Preprocessing::Processor), ("evaluation", evaluation)] {
+        let mut input = TowerInput::new(224, Strategy::Resize, preprocessing, &towers)?;
+        let mut pixel_values = vec![0.0; input.values_len()];
+        input.write(&rgb, &mut pixel_values)?;
+        group.bench_function(name, |b| b.iter(|| input.write(&rgb, &mut pixel_values)));
+    }
+    let mut jpeg = JpegRoundTrip::new(NATIVE_PX)?;
+    let mut decoded = vec![0; rgb.data().len()];
+    group.bench_function("jpeg round trip", |b| b.iter(|| jpeg.run(rgb.data(), &mut decoded)));
+    let mut lanczos = LanczosPlan::new(NATIVE_PX, [224, 224])?;
+    let mut square = vec![0; 3 * 224 * 224];
+    group.bench_function("lanczos3", |b| b.iter(|| lanczos.resize(rgb.data(), &mut square)));
+    group.finish();
+    Ok(())
+}
+
 fn run(criterion: &mut Criterion) {
-    if let Err(refused) = bench(criterion) {
+    if let Err(refused) = bench(criterion).and_then(|()| bench_towers(criterion)) {
         eprintln!("no benchmark: {refused}");
         std::process::exit(1);
     }

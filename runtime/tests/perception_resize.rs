@@ -10,7 +10,7 @@ use egogrid_runtime::perception::pixel_norm::{PixelInput, PixelTable};
 use egogrid_runtime::perception::resize::ResizeError;
 use egogrid_runtime::perception::resize_area::AreaPlan;
 use egogrid_runtime::perception::resize_pillow::BicubicPlan;
-use perception_support::{CASES, golden_bytes, golden_picture, sha256};
+use perception_support::{CASES, buffer, golden_bytes, golden_picture, made_up, sha256, size_px};
 use proptest::prelude::*;
 
 const RESCALE: f64 = 0.00392156862745098;
@@ -21,23 +21,6 @@ struct Case {
     target_px: [u32; 2],
     bicubic: String,
     area: String,
-}
-
-/// The recipe of `fixtures/resize/make.py`.
-fn made_up(kind: &str, seed: u32, width: u32, height: u32) -> RgbImage {
-    let hash = |index: u32| {
-        let h = index.wrapping_add(seed.wrapping_mul(0x9E37_79B1));
-        let h = (h ^ (h >> 16)).wrapping_mul(0x7FEB_352D);
-        let h = (h ^ (h >> 15)).wrapping_mul(0x846C_A68B);
-        ((h ^ (h >> 16)) >> 24) as u8
-    };
-    let pixels = (0..height).flat_map(|y| (0..width).flat_map(move |x| (0..3).map(move |c| (y, x, c))));
-    let bytes = pixels.map(|(y, x, c)| match kind {
-        "noise" => hash((y * width + x) * 3 + c),
-        _ if hash(((y / 7) * 1000 + x / 5) * 3 + c) < 128 => 0,
-        _ => 255,
-    });
-    RgbImage::new(width, height, bytes.collect::<Vec<u8>>()).unwrap()
 }
 
 fn cases() -> Vec<Case> {
@@ -59,14 +42,6 @@ fn cases() -> Vec<Case> {
         }
     });
     parsed.collect()
-}
-
-fn size_px(picture: &RgbImage) -> [u32; 2] {
-    [picture.width_px(), picture.height_px()]
-}
-
-fn buffer<T: Clone>(target_px: [u32; 2], value: T) -> Vec<T> {
-    vec![value; 3 * target_px[0] as usize * target_px[1] as usize]
 }
 
 #[test]
@@ -143,7 +118,7 @@ fn wrong_sizes_are_refused_and_nothing_is_written() {
     let other_source = Err(ResizeError::OtherSource { expected: [4, 6], found: [6, 4] });
     assert_eq!(BicubicPlan::new([4, 6], [5, 5]).unwrap().resize(&picture, &mut target), other_source);
     assert_eq!(AreaPlan::new([4, 6], [5, 5]).unwrap().resize(&picture, &mut target), other_source);
-    let short = Err(ResizeError::TargetLength { expected: 75, found: 74 });
+    let short = Err(ResizeError::Length { expected: 75, found: 74 });
     assert_eq!(BicubicPlan::new([6, 4], [5, 5]).unwrap().resize(&picture, &mut target[..74]), short);
     assert_eq!(AreaPlan::new([6, 4], [5, 5]).unwrap().resize(&picture, &mut target[..74]), short);
     assert!(target.iter().all(|&byte| byte == 7));

@@ -30,11 +30,9 @@ pub enum ResizeError {
         /// Of the picture.
         found: [u32; 2],
     },
-    /// The caller's buffer has the wrong length.
-    #[error(
-        "the result needs a buffer of {expected} values, found {found}; size it as 3 * height * width of the target"
-    )]
-    TargetLength {
+    /// A buffer has the wrong length.
+    #[error("a picture needs a buffer of {expected} values, found {found}; size it as 3 * height * width")]
+    Length {
         /// Values needed.
         expected: usize,
         /// Values there.
@@ -50,6 +48,22 @@ pub(super) fn check_sides(source_px: [u32; 2], target_px: [u32; 2]) -> Result<()
     }
 }
 
+/// Both buffers hold `[height, width, 3]` of their sizes.
+pub(super) fn check_lengths(
+    source_px: [u32; 2],
+    target_px: [u32; 2],
+    source_len: usize,
+    target_len: usize,
+) -> Result<(), ResizeError> {
+    for (size_px, found) in [(source_px, source_len), (target_px, target_len)] {
+        let expected = 3 * size_px[0] as usize * size_px[1] as usize;
+        if found != expected {
+            return Err(ResizeError::Length { expected, found });
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn check_frame(
     expected_px: [u32; 2],
     target_px: [u32; 2],
@@ -60,9 +74,5 @@ pub(super) fn check_frame(
     if found != expected_px {
         return Err(ResizeError::OtherSource { expected: expected_px, found });
     }
-    let expected = 3 * target_px[0] as usize * target_px[1] as usize;
-    if target_len != expected {
-        return Err(ResizeError::TargetLength { expected, found: target_len });
-    }
-    Ok(())
+    check_lengths(expected_px, target_px, source.data().len(), target_len)
 }

@@ -9,7 +9,7 @@
 //! 16 bytes.
 
 use super::pixel_norm::PixelTable;
-use super::resize::{ResizeError, check_frame, check_sides};
+use super::resize::{ResizeError, check_frame, check_lengths, check_sides};
 use super::resize_pillow_taps::{AxisTaps, LOW_BITS, TapPair, WEIGHT_BITS};
 use crate::camera::RgbImage;
 use std::array::from_fn;
@@ -73,8 +73,17 @@ impl BicubicPlan {
     /// A picture or a buffer of another size than the plan's.
     pub fn resize(&mut self, source: &RgbImage, target: &mut [u8]) -> Result<(), ResizeError> {
         check_frame(self.source_px, self.target_px, source, target.len())?;
+        self.resize_bytes(source.data(), target)
+    }
+
+    /// The same from plain bytes, `[height, width, 3]`.
+    ///
+    /// # Errors
+    /// A buffer of another length than the plan's.
+    pub fn resize_bytes(&mut self, source: &[u8], target: &mut [u8]) -> Result<(), ResizeError> {
+        check_lengths(self.source_px, self.target_px, source.len(), target.len())?;
         let width = self.target_px[0] as usize;
-        self.column_pass(source.data());
+        self.column_pass(source);
         self.row_pass(|y, planar| {
             let (red, rest) = planar.split_at(width);
             let (green, blue) = rest.split_at(width);

@@ -158,30 +158,39 @@ def _forward_pass(x: np.ndarray, first: bool) -> np.ndarray:
 
 
 def _inverse(coefficients: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """Fast inverse DCT (Arai, Agui, Nakajima; 8 fraction bits, products cut off and not rounded), columns first, to samples 0..=255."""
+    """Fast inverse DCT (Arai, Agui, Nakajima; 8 fraction bits, products cut off and not rounded), columns first, to samples 0..=255.
+
+    In 16 bits that wrap around, as libjpeg's vector code computes: hard checkerboards do overflow, and TensorFlow shows what comes of it.
+    """
     scale = np.array([1.0, 1.387039845, 1.306562965, 1.175875602, 1.0, 0.785694958, 0.541196100, 0.275899379])
     fixed = np.floor(np.outer(scale, scale) * (1 << 14) + 0.5).astype(np.int64)
     multipliers = (steps * fixed + (1 << 11)) >> 12
-    by_columns = _inverse_pass((coefficients * multipliers).swapaxes(1, 2)).swapaxes(1, 2)
+    by_columns = _inverse_pass((coefficients * multipliers).astype(np.int16).swapaxes(1, 2)).swapaxes(1, 2)
     samples = _inverse_pass(by_columns) >> 5
-    return np.clip(samples + CENTER, 0, 255)
+    return np.clip(samples.astype(np.int64) + CENTER, 0, 255)
+
+
+def _times(value: np.ndarray, factor: int) -> np.ndarray:
+    """`value * factor / 256` of int16 arrays; the product of both factors, scaled up, keeps its upper 16 bits."""
+    return _upper_half(value << 2, factor)
+
+
+def _upper_half(value: np.ndarray, factor: int) -> np.ndarray:
+    return ((value.astype(np.int32) * (factor << 6)) >> 16).astype(np.int16)
 
 
 def _inverse_pass(x: np.ndarray) -> np.ndarray:
-    """Along the last axis."""
+    """Along the last axis, int16."""
     s = [x[..., i] for i in range(8)]
     t10, t11 = s[0] + s[4], s[0] - s[4]
     t13 = s[2] + s[6]
-    t12 = (((s[2] - s[6]) * 362) >> 8) - t13
+    t12 = _times(s[2] - s[6], 362) - t13
     e = [t10 + t13, t11 + t12, t11 - t12, t10 - t13]
 
     z13, z10, z11, z12 = s[5] + s[3], s[5] - s[3], s[1] + s[7], s[1] - s[7]
     t7 = z11 + z13
-    t11 = ((z11 - z13) * 362) >> 8
-    z5 = ((z10 + z12) * 473) >> 8
-    t10 = ((z12 * 277) >> 8) - z5
-    t12 = ((z10 * -669) >> 8) + z5
-    t6 = t12 - t7
-    t5 = t11 - t6
-    t4 = t10 + t5
+    z5 = _upper_half((z10 << 2) + (z12 << 2), 473)
+    t6 = _times(z10, -413) - z10 + z5 - t7
+    t5 = _times(z11 - z13, 362) - t6
+    t4 = _times(z12, 277) - z5 + t5
     return np.stack([e[0] + t7, e[1] + t6, e[2] + t5, e[3] - t4, e[3] + t4, e[2] - t5, e[1] - t6, e[0] - t7], axis=-1)
