@@ -149,7 +149,9 @@ def _tower_shapes(at: str, arguments: dict[str, Any], image_px: int) -> dict[str
     registers, classes = arguments.get("reg_tokens", 0), int(arguments.get("class_token", True))
     positions = patches if arguments.get("no_embed_class", False) else patches + classes + registers
     shapes: dict[str, tuple[int, ...]] = {f"{at}.patch_embed.proj.weight": (width, 3, patch, patch), f"{at}.patch_embed.proj.bias": (width,)}
-    shapes |= {f"{at}.pos_embed": (1, positions, width)} | _linear_like(f"{at}.norm", width)
+    # timm's last norm has another name where tokens are averaged.
+    norm = "fc_norm" if arguments.get("global_pool") == "avg" else "norm"
+    shapes |= {f"{at}.pos_embed": (1, positions, width)} | _linear_like(f"{at}.{norm}", width)
     if classes:
         shapes[f"{at}.cls_token"] = (1, 1, width)
     if registers:

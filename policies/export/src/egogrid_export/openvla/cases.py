@@ -1,4 +1,4 @@
-"""Golden cases: what goes in. Three built-in synthetic ones, or those of a directory given with `--cases`.
+"""Golden cases: what goes in. Two built-in synthetic ones, or those of a directory given with `--cases`.
 
 A case is a native RGB picture, an instruction and a statistics key. In a directory it is `NAME.json`:
 `{"image": "a.png", "instruction": "...", "stats_key": "..."}`; the picture may have transparency, which is dropped, or be gray.
@@ -30,10 +30,9 @@ class Case:
 
 
 def synthetic_cases(config: ModelConfig, processor: ProcessorConfig) -> list[Case]:
-    """Wider than high, of the model's size, and narrow and high: the last becomes wider and lower, where resizers differ."""
+    """A narrow and high picture, which becomes wider and lower, where resizers differ; and one of the model's size."""
     size, keys = config.image_size_px, list(processor.statistics)
-    native = [(size + size // 2, size + size // 4), (size, size), (size // 2 - 1, size + size // 3)]
-    instructions = ("pick up the red cup", "Close the DRAWER", "turn on the stove")
+    native, instructions = [(size // 2 - 1, size + size // 3), (size, size)], ("pick up the red cup", "Close the DRAWER")
     return [
         Case(synthetic_picture(height, width, number), instructions[number], keys[number % len(keys)])
         for number, (width, height) in enumerate(native)

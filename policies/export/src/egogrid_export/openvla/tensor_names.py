@@ -14,7 +14,7 @@ HEAD = "language_model.lm_head.weight"
 EMBEDDINGS = f"{TEXT}.embed_tokens.weight"
 PROJECTOR = "projector"
 # What the official model has too and never reads for its features, or makes itself.
-UNUSED = re.compile(r"vision_backbone\.(fused_)?featurizer\.(norm|attn_pool)\..+|.+\.rotary_emb\.inv_freq")
+UNUSED = re.compile(r"vision_backbone\.(fused_)?featurizer\.(norm|fc_norm|attn_pool)\..+|.+\.rotary_emb\.inv_freq")
 
 
 def check_tensors(checkpoint: Checkpoint, config: ModelConfig) -> None:

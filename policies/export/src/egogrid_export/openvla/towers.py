@@ -29,9 +29,12 @@ BACKBONES = {
     "dinosiglip-vit-so-224px": (["vit_large_patch14_reg4_dinov2.lvd142m", "vit_so400m_patch14_siglip_224"], [224, 224]),
     "dinosiglip-vit-so-384px": (["vit_large_patch14_reg4_dinov2.lvd142m", "vit_so400m_patch14_siglip_384"], [384, 384]),
 }
+# Arguments of timm's VisionTransformer: those that are read, and those that change nothing of what is read out of a tower.
 ARGUMENTS = {
-    "patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio", "init_values", "class_token", "reg_tokens", "no_embed_class",
-    "global_pool", "img_size", "in_chans", "qkv_bias", "qk_norm", "pre_norm", "num_classes",
+    "patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio", "init_values", "class_token", "reg_tokens", "no_embed_class", "img_size",
+    "in_chans", "qkv_bias", "qk_norm", "pre_norm", "dynamic_img_size",
+    "num_classes", "global_pool", "fc_norm", "weight_init", "drop_rate", "pos_drop_rate", "patch_drop_rate", "proj_drop_rate",
+    "attn_drop_rate", "drop_path_rate",
 }  # fmt: skip
 # Which layers of a tower are read: all but the last block, whose output the official code throws away.
 BLOCKS_UNUSED = 1
@@ -121,7 +124,7 @@ def _tower(top: Fields, index: int, timm_id: object, size_px: object) -> TowerCo
     size_px = Fields({"image_sizes": size_px}, "config.json").integer("image_sizes", low=1, high=4096)
     if fields.has("img_size") and fields.integer("img_size") != size_px:
         fields.refuse("img_size", f"{size_px}, from image_sizes", "correct one of them")
-    for name, needed in (("qkv_bias", True), ("qk_norm", False), ("pre_norm", False)):
+    for name, needed in (("qkv_bias", True), ("qk_norm", False), ("pre_norm", False), ("dynamic_img_size", False)):
         if fields.boolean(name, needed) is not needed:
             fields.refuse(name, str(needed).lower(), "other towers are not supported")
     if fields.integer("in_chans", 3) != 3:
