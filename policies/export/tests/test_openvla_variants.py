@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 from egogrid_export.checkpoint import Checkpoint
 from egogrid_export.cli import main
 from egogrid_export.openvla.config import read_config
+from egogrid_export.openvla.selfcheck import check_graphs
 
 VARIANTS = {
     "as released, small": {},
@@ -59,9 +60,22 @@ def test_any_size_and_layout_exports_with_right_graphs(openvla_variant, tmp_path
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 @pytest.mark.parametrize("dtype", ["bf16", "f16"])
-def test_other_precisions_export(openvla_variant, tmp_path: Path, precision: str, dtype: str) -> None:
+def test_precisions_of_16_bits_export(openvla_variant, tmp_path: Path, precision: str, dtype: str) -> None:
     pytest.importorskip("onnxruntime")
     assert main([str(openvla_variant(dtype=dtype)), str(tmp_path / "bundle"), "--precision", precision, "--quiet"]) == 0
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+@pytest.mark.parametrize("layout", ["as released, small", "odd MLP ratios", "one tower without prefix", "narrow heads, odd widths"])
+def test_integer_weights_export_and_their_graphs_run(openvla_variant, tmp_path: Path, precision: str, layout: str) -> None:
+    """Random networks this small amplify rounding: their logits are compared in size only."""
+    pytest.importorskip("onnxruntime")
+    checkpoint = openvla_variant(**VARIANTS[layout])
+    assert main([str(checkpoint), str(tmp_path / "bundle"), "--precision", precision, "--quiet", "--skip-check"]) == 0
+    golden = load_file(tmp_path / "bundle" / "golden.safetensors")
+    case = {name.removeprefix("case0."): tensor for name, tensor in golden.items() if name.startswith("case0.")}
+    worst = check_graphs(tmp_path / "bundle", VARIANTS[layout].get("sizes", (0, 0, 2))[2], [case], tolerance=1.0)
+    assert worst["patch_features"] < 0.02 and set(worst) >= {"image_features", "step0_logits"}
 
 
 def test_missing_fields_have_the_defaults_of_transformers_4_40_and_of_the_official_classes(openvla_variant) -> None:
