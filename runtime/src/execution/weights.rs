@@ -9,6 +9,7 @@
 
 use super::error::ExecutionError;
 use super::graph_file::{GraphFile, Placed};
+use super::tensor::Element;
 use memmap2::{Mmap, MmapOptions};
 use ort::AsPointer;
 use ort::memory::{Allocator, MemoryInfo};
@@ -19,6 +20,9 @@ use std::fs::File;
 use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// The processor has no 16-bit products: ONNX Runtime keeps an `f32` copy of such weights for each graph, up to this size.
+const WIDENED_BYTES_MAX: usize = 2 << 30;
 
 /// One mapped weights file. Cheap to clone; the last clone, and the last graph that reads it, unmaps it.
 #[derive(Debug, Clone)]
@@ -76,7 +80,17 @@ impl Weights {
     ) -> Result<SessionBuilder, ExecutionError> {
         let load = |detail: String| ExecutionError::Load { file: graph_file.to_path_buf(), detail };
         builder = builder.with_prepacked_weights(&self.0.prepacked).map_err(|error| load(error.to_string()))?;
-        for (name, placed) in self.placed_in(graph_file)? {
+        let tensors = self.placed_in(graph_file)?;
+        let sixteen_bit = |placed: &&Placed| matches!(placed.dtype, Element::F16 | Element::Bf16);
+        let widened: usize = tensors.iter().map(|(_, placed)| placed).filter(sixteen_bit).map(|p| 2 * p.length).sum();
+        if widened > WIDENED_BYTES_MAX {
+            tracing::warn!(
+                graph = %graph_file.display(),
+                "16-bit weights are widened in every pass: {widened} bytes as f32 are too many to keep; int8 or int4 suits a processor better"
+            );
+            builder = builder.with_disabled_optimizers("ConstantFolding").map_err(|error| load(error.to_string()))?;
+        }
+        for (name, placed) in tensors {
             let value = self.value(&name, &placed).map_err(load)?;
             builder = builder.with_initializer(&name, value).map_err(|error| load(error.to_string()))?;
         }
