@@ -67,17 +67,22 @@ def pack_rotary(weights: WeightsFile, head_dim: int, theta: float, first_positio
     weights.add("text.sin", np.sin(angles))
 
 
-def self_attention(graph: GraphBuilder, normed: str, at: str, heads: int, tokens: int, width: int) -> str:
-    """Of a vision tower: `[tokens, width]` to mixed heads `[tokens, width]`, from `{at}.weight` `[width, q|k|v]` and `{at}.bias`."""
+def self_attention(graph: GraphBuilder, normed: str, at: str, heads: int, tokens: int, width: int, bias: str = "") -> str:
+    """Of a vision tower: `[tokens, width]` to mixed heads `[tokens, width]`, from `{at}.weight` `[width, q|k|v]` and `{at}.bias`.
+
+    `bias`: `[1, heads, tokens, tokens]`, added to the scores where there is one.
+    """
+    # Both operators take it as their sixth input.
+    scores = ["", "", bias] if bias else []
     if graph.is_quantized(f"{at}.weight"):
         merged = graph.op("Reshape", [graph.affine(normed, at), graph.integers(1, tokens, 3 * width)])
         parts = [f"{at}.{name}" for name in ("queries", "keys", "values")]
         graph.op("Split", [merged], out=parts, axis=2, num_outputs=3)
-        mixed = graph.op("MultiHeadAttention", parts, domain=MICROSOFT, num_heads=heads)
+        mixed = graph.op("MultiHeadAttention", [*parts, *scores], domain=MICROSOFT, num_heads=heads)
     else:
         batched = graph.op("Reshape", [normed, graph.integers(1, tokens, width)])
         qkv = [graph.weight_f32(f"{at}.weight"), graph.weight(f"{at}.bias")]
-        mixed = graph.op("Attention", [batched, *qkv], domain=MICROSOFT, num_heads=heads)
+        mixed = graph.op("Attention", [batched, *qkv, *scores], domain=MICROSOFT, num_heads=heads)
     return graph.op("Reshape", [mixed, graph.integers(tokens, width)])
 
 

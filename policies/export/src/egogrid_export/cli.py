@@ -17,7 +17,7 @@ from egogrid_export.lora import MergedCheckpoint
 from egogrid_export.openvla.export import export as export_openvla
 from egogrid_export.openvla.images import PREPROCESSINGS
 from egogrid_export.openvla.prompt import PROMPTS
-from egogrid_export.options import DEPTH_SOURCES, Options
+from egogrid_export.options import DEPTH_CHOICES, Options
 from egogrid_export.precision import PRECISIONS
 from egogrid_export.progress import Progress, peak_memory_mb
 from egogrid_export.spatialvla.export import export as export_spatialvla
@@ -69,7 +69,9 @@ def _parse(arguments: list[str] | None) -> Options:
     parser.add_argument("checkpoint", metavar="CHECKPOINT_DIR", type=Path, help="config.json, *.safetensors, tokenizer.json, …")
     parser.add_argument("bundle", metavar="BUNDLE_DIR", type=Path, help="where the bundle is to lie; must not exist yet")
     parser.add_argument("--precision", choices=tuple(PRECISIONS), default="fp32", help="of the weights (default: %(default)s)")
-    parser.add_argument("--depth", choices=DEPTH_SOURCES, default=DEPTH_SOURCES[0], help="where depth comes from (default: %(default)s)")
+    parser.add_argument(
+        "--depth", choices=tuple(DEPTH_CHOICES), help="where depth comes from (default: what the checkpoint was trained with)"
+    )
     parser.add_argument("--lora", metavar="ADAPTER_DIR", type=Path, help="merge a LoRA adapter of the peft library into the weights")
     parser.add_argument("--prompt", choices=tuple(PROMPTS), help="OpenVLA: the prompt it was trained with (default: what the files say)")
     parser.add_argument(

@@ -7,17 +7,20 @@ from pathlib import Path
 
 from egogrid_export.precision import Precision
 
-DEPTH_SOURCES = ("sensor",)
+# Where a bundle's depth may come from: with every frame, from the picture, or whichever the frame allows.
+DEPTH_CHOICES = {"sensor": ("sensor",), "estimated": ("estimated",), "both": ("sensor", "estimated")}
 
 
 @dataclass(frozen=True)
 class Options:
-    """`prompt` and `preprocessing` are None where nothing was asked for; only family `openvla` has them."""
+    """None where nothing was asked for. `depth`, a key of `DEPTH_CHOICES`, is for family `spatialvla`, and is then what the checkpoint was
+    trained with; `prompt` and `preprocessing` are for family `openvla`.
+    """
 
     checkpoint: Path
     bundle: Path
     precision: Precision
-    depth: str
+    depth: str | None
     cases: Path | None
     lora: Path | None
     prompt: str | None

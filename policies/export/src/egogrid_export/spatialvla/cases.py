@@ -3,7 +3,8 @@
 A case is a native RGB picture, depth, intrinsics, an instruction and a statistics key. In a directory it is `NAME.json`:
 `{"image": "a.png", "depth": "a.npy", "depth_kind": "sensor" | "dense", "depth_max_m": 5.0, "intrinsic": 3x3,
 "intrinsic_size_px": [width, height], "base_from_camera": 4x4, "instruction": "...", "stats_key": "..."}`;
-without `intrinsic` the checkpoint's own for the statistics key is taken, as the official processor does.
+without `intrinsic` the checkpoint's own for the statistics key is taken, as the official processor does. Without `depth` (and what belongs
+to it) the checkpoint's estimator makes it of the picture. A bundle with both sources of depth needs cases of both kinds.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ SYNTHETIC_BASE_FROM_CAMERA = [
 
 @dataclass(frozen=True)
 class Case:
-    """`depth_max_m` is None for a dense map. `intrinsic` belongs to a picture of `intrinsic_size_px` (width, height)."""
+    """`depth_m` is None where the estimator makes it, `depth_max_m` also for a dense map. `intrinsic` belongs to a picture of `intrinsic_size_px` (width, height)."""
 
     picture: np.ndarray
-    depth_m: np.ndarray
+    depth_m: np.ndarray | None
     depth_max_m: float | None
     intrinsic: np.ndarray
     intrinsic_size_px: tuple[int, int]
@@ -50,7 +51,10 @@ class Case:
 
 
 def synthetic_cases(config: ModelConfig, processor: ProcessorConfig) -> list[Case]:
-    """One picture of another shape than the model's, one of exactly its size; sensor depth with holes at a third resolution."""
+    """One picture of another shape than the model's, one of exactly its size; sensor depth with holes at a third resolution.
+
+    The first with depth from a sensor, the second without, where the bundle has both sources.
+    """
     size = config.vision.image_size_px
     native = [(size + size // 2, size + size // 4), (size, size)]
     keys, instructions = list(processor.statistics), ("pick up the red cup", "close the drawer")
@@ -62,11 +66,12 @@ def synthetic_cases(config: ModelConfig, processor: ProcessorConfig) -> list[Cas
         intrinsic, (own_width, own_height) = stored_intrinsic(processor, key)
         intrinsic = np.diag([width / own_width, height / own_height, 1.0]) @ intrinsic
         depth = _synthetic_depth(max(height * 2 // 3, 2 * cells), max(width * 2 // 3, 2 * cells), number)
+        sensed = config.depth_sources[number % len(config.depth_sources)] == "sensor"
         cases.append(
             Case(
                 synthetic_picture(height, width, number),
-                depth,
-                SYNTHETIC_DEPTH_MAX_M,
+                depth if sensed else None,
+                SYNTHETIC_DEPTH_MAX_M if sensed else None,
                 intrinsic.astype(np.float32),
                 (width, height),
                 base,
@@ -94,7 +99,15 @@ def load_cases(directory: Path, config: ModelConfig, processor: ProcessorConfig)
     paths = sorted(directory.glob("*.json"))
     if len(paths) < CASES_MIN:
         raise MissingError(f"{len(paths)} *.json in {directory.name}", f"at least {CASES_MIN} golden cases", "check --cases")
-    return [_load_case(path, config, processor) for path in paths]
+    cases = [_load_case(path, config, processor) for path in paths]
+    for source, has_depth in (("sensor", True), ("estimated", False)):
+        if source in config.depth_sources and not any((case.depth_m is not None) is has_depth for case in cases):
+            raise CheckpointError(
+                f"no case {'with' if has_depth else 'without'} depth in {directory.name}",
+                f"at least one, because the bundle's depth may be {source}",
+                "add one, or export with another --depth",
+            )
+    return cases
 
 
 def _load_case(path: Path, config: ModelConfig, processor: ProcessorConfig) -> Case:
@@ -103,7 +116,7 @@ def _load_case(path: Path, config: ModelConfig, processor: ProcessorConfig) -> C
     key = fields.choice("stats_key", tuple(processor.statistics))
     if not isinstance(fields.values.get("instruction"), str):
         fields.refuse("instruction", "text", "write the instruction")
-    sensor = fields.choice("depth_kind", ("sensor", "dense")) == "sensor"
+    depth, depth_max_m = _case_depth(path, fields, config)
     base = _matrix(fields, "base_from_camera", 4) if config.ego3d.frame == "base" else None
     if fields.has("intrinsic"):
         width, height = (int(side) for side in fields.vector("intrinsic_size_px", 2))
@@ -112,14 +125,32 @@ def _load_case(path: Path, config: ModelConfig, processor: ProcessorConfig) -> C
         intrinsic, size_px = stored_intrinsic(processor, key)
     return Case(
         read_picture(path.parent / _file(fields, "image")),
-        _depth(path.parent / _file(fields, "depth")),
-        fields.number("depth_max_m") if sensor else None,
+        depth,
+        depth_max_m,
         intrinsic.astype(np.float32),
         size_px,
         base,
         fields.values["instruction"],
         key,
     )
+
+
+def _case_depth(path: Path, fields: Fields, config: ModelConfig) -> tuple[np.ndarray | None, float | None]:
+    """The map and its largest valid reading; nothing where the estimator makes it."""
+    source = "sensor" if fields.has("depth") else "estimated"
+    if source not in config.depth_sources:
+        raise CheckpointError(
+            f"{path.name} has {'a' if fields.has('depth') else 'no'} depth",
+            f"cases for a bundle whose depth is {config.depth_sources[0]}",
+            "correct it, or export with --depth both",
+        )
+    if source == "estimated":
+        for name in ("depth_kind", "depth_max_m"):
+            if fields.has(name):
+                fields.refuse(name, "a depth file that it belongs to", "remove it or name the file")
+        return None, None
+    sensor = fields.choice("depth_kind", ("sensor", "dense")) == "sensor"
+    return _depth(path.parent / _file(fields, "depth")), fields.number("depth_max_m") if sensor else None
 
 
 def _file(fields: Fields, name: str) -> str:

@@ -12,6 +12,8 @@ from egogrid_export.checkpoint import Checkpoint
 from egogrid_export.errors import CheckpointError
 from egogrid_export.extension import control_hz, read_extension
 from egogrid_export.fields import Fields
+from egogrid_export.options import DEPTH_CHOICES
+from egogrid_export.spatialvla.zoe_config import PAD_PX, ZoeConfig, read_zoe_config
 from egogrid_export.tokenizer import generation_id
 
 PILLOW_BICUBIC = 3
@@ -81,9 +83,13 @@ class Ego3dConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
+    """`depth_sources` of the bundle; `zoe` where "estimated" is one of them."""
+
     text: TextConfig
     vision: VisionConfig
     ego3d: Ego3dConfig
+    depth_sources: tuple[str, ...]
+    zoe: ZoeConfig | None
     action_begin_id: int
     image_token_id: int
     bos_id: int
@@ -95,8 +101,8 @@ class ModelConfig:
     steps_executed: int | None
 
 
-def read_config(checkpoint: Checkpoint) -> ModelConfig:
-    """All of it, or the first thing that is wrong."""
+def read_config(checkpoint: Checkpoint, depth: str | None = None) -> ModelConfig:
+    """All of it, or the first thing that is wrong. `depth`: a key of `DEPTH_CHOICES`, None for what the checkpoint was trained with."""
     top = Fields(checkpoint.json("config.json"), "config.json")
     if top.has("model_type"):
         top.choice("model_type", ("spatialvla",))
@@ -109,10 +115,13 @@ def read_config(checkpoint: Checkpoint) -> ModelConfig:
     # The official code has 3-D positions only together with its depth estimator; ours may have learned them from a sensor.
     if not top.boolean("use_vision_zoe", True) and depth_source != "sensor":
         top.refuse("use_vision_zoe", 'true, or egogrid depth_source "sensor"', "a model without 3-D positions is not supported")
+    sources = DEPTH_CHOICES[depth or depth_source]
     return ModelConfig(
         text=text,
         vision=vision,
         ego3d=_ego3d(top, extension, vision),
+        depth_sources=sources,
+        zoe=_zoe(top, vision) if "estimated" in sources else None,
         action_begin_id=top.integer("action_token_begin_idx", low=0),
         image_token_id=top.integer("image_token_index", 256000, low=0),
         bos_id=generation_id(checkpoint, [top], "bos_token_id"),
@@ -123,6 +132,17 @@ def read_config(checkpoint: Checkpoint) -> ModelConfig:
         control_hz=control_hz(extension),
         steps_executed=extension.integer("steps_executed") if extension.has("steps_executed") else None,
     )
+
+
+def _zoe(top: Fields, vision: VisionConfig) -> ZoeConfig:
+    if not top.boolean("use_vision_zoe", True):
+        top.refuse("use_vision_zoe", "true, for depth from the estimator", "export with --depth sensor")
+    if vision.image_size_px <= PAD_PX:
+        raise CheckpointError(
+            f"vision_config image_size is {vision.image_size_px}", f"more than the {PAD_PX} px by which the estimator mirrors its edges",
+            "export with --depth sensor",
+        )  # fmt: skip
+    return read_zoe_config(top.child("vision_zoe_config"))
 
 
 def _text(fields: Fields) -> TextConfig:

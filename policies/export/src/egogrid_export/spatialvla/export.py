@@ -31,22 +31,31 @@ from egogrid_export.spatialvla.readme import readme_text
 from egogrid_export.spatialvla.reference import Reference
 from egogrid_export.spatialvla.selfcheck import check_graphs
 from egogrid_export.spatialvla.tensor_names import HEAD
+from egogrid_export.spatialvla.zoe_graph import build_depth
+from egogrid_export.spatialvla.zoe_pack import check_zoe_shapes, pack_zoe
+from egogrid_export.spatialvla.zoe_reference import ZoeReference
 
 
 def export(checkpoint: Checkpoint, work: Path, options: Options, progress: Progress) -> None:
     """Reads and checks all of the configuration before any weight, then packs, builds, computes the golden cases and compares."""
-    config = read_config(checkpoint)
+    config = read_config(checkpoint, options.depth)
     processor = read_processor(checkpoint, config)
     tokenizer = read_tokenizer(checkpoint, config, processor.grid)
     check_shapes(checkpoint, config)
+    if config.zoe:
+        check_zoe_shapes(checkpoint, config.zoe)
     cases = load_cases(options.cases, config, processor) if options.cases else synthetic_cases(config, processor)
     cache = _cache_shape(config, processor)
     if config.text.tied_head and HEAD in checkpoint:
         progress.line(f"note: config.json ties the embeddings, so {HEAD} of the file is not used, as in the official code")
 
     with WeightsFile(work, options.precision) as weights:
+        if config.zoe:
+            pack_zoe(checkpoint, config.zoe, config.vision.image_size_px, weights, progress)
         pack(checkpoint, config, weights, cache.capacity, progress)
     graphs = [build_vision(config, weights), build_prefill(config, weights, cache), build_decode(config, weights, cache)]
+    if config.zoe:
+        graphs.insert(0, build_depth(config.zoe, config.vision.image_size_px, weights))
     for graph in graphs:
         graph.save(work / f"{graph.name}.onnx")
 
@@ -60,7 +69,7 @@ def export(checkpoint: Checkpoint, work: Path, options: Options, progress: Progr
     named = {f"case{number}.{name}": tensor for number, tensors in enumerate(stored) for name, tensor in tensors.items()}
     (work / "golden.safetensors").write_bytes(save(named))
     bos = tokenizer.id_to_token(config.bos_id)
-    tables = _tables(checkpoint, config, processor, cache, bos, options.depth)
+    tables = _tables(checkpoint, config, processor, cache, bos)
     _write_tables(checkpoint, work, options, processor, graphs, tables)
 
 
@@ -72,9 +81,10 @@ def _golden(
     cases: list[Case],
     progress: Progress,
 ) -> list[dict[str, np.ndarray]]:
-    """The reference and the weights that it keeps live only here."""
+    """The references and the weights that they keep live only here."""
     reference = Reference(checkpoint, config)
-    return [golden_tensors(case, config, processor, tokenizer, reference) for case in progress.over(cases, "compute golden cases")]
+    zoe = ZoeReference(checkpoint, config.zoe) if config.zoe else None
+    return [golden_tensors(case, config, processor, tokenizer, reference, zoe) for case in progress.over(cases, "compute golden cases")]
 
 
 def _cache_shape(config: ModelConfig, processor: ProcessorConfig) -> CacheShape:
@@ -106,7 +116,7 @@ def _write_tables(
 
 
 def _tables(
-    checkpoint: Checkpoint, config: ModelConfig, processor: ProcessorConfig, cache: CacheShape, prefix: str, depth: str
+    checkpoint: Checkpoint, config: ModelConfig, processor: ProcessorConfig, cache: CacheShape, prefix: str
 ) -> dict[str, dict[str, Any]]:
     vision, ego3d, grid = config.vision, config.ego3d, processor.grid
     chunk = {"length": processor.chunk_length, "steps_executed": config.steps_executed or 1}
@@ -120,7 +130,7 @@ def _tables(
             "weights_sha256": checkpoint.sha256(),
         },
         "image": {"width_px": size, "height_px": size, "resample": "pillow_bicubic", "rescale": config.rescale},
-        "depth": {"sources": [depth]},
+        "depth": {"sources": config.depth_sources},
         "ego3d": {
             "patch_rows": vision.grid,
             "patch_cols": vision.grid,

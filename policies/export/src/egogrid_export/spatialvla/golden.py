@@ -12,17 +12,18 @@ from egogrid_export.spatialvla.cases import Case
 from egogrid_export.spatialvla.config import ModelConfig
 from egogrid_export.spatialvla.processor import TOKENS_PER_STEP, ProcessorConfig, prompt_ids
 from egogrid_export.spatialvla.reference import Reference
+from egogrid_export.spatialvla.zoe_reference import ZoeReference
 from egogrid_export.statistics import physical_actions
 
 TEXT_TOKENS_MAX = 128
 
 
 def golden_tensors(
-    case: Case, config: ModelConfig, processor: ProcessorConfig, tokenizer: Tokenizer, reference: Reference
+    case: Case, config: ModelConfig, processor: ProcessorConfig, tokenizer: Tokenizer, reference: Reference, zoe: ZoeReference | None
 ) -> dict[str, np.ndarray]:
-    """All tensors of one case, without the `case{N}.` in front."""
+    """All tensors of one case, without the `case{N}.` in front. `zoe`: the estimator, for cases that bring no depth."""
     tensors = _inputs(case)
-    tensors |= _perception(case, config)
+    tensors |= _perception(case, config, zoe)
     siglip = reference.siglip(tensors["pixel_values"])
     position = reference.position_embedding(tensors["freq_encoding"])
     features = reference.image_features(siglip, position)
@@ -56,13 +57,13 @@ def as_stored(tensors: dict[str, np.ndarray], config: ModelConfig, processor: Pr
 def _inputs(case: Case) -> dict[str, np.ndarray]:
     tensors = {
         "image_u8": case.picture,
-        "depth_m": case.depth_m,
-        "depth_kind": _text("dense" if case.depth_max_m is None else "sensor"),
         "intrinsic": case.intrinsic,
         "intrinsic_size_px": np.array(case.intrinsic_size_px, dtype=np.int64),
         "instruction": _text(case.instruction),
         "stats_key": _text(case.stats_key),
     }
+    if case.depth_m is not None:
+        tensors |= {"depth_m": case.depth_m, "depth_kind": _text("dense" if case.depth_max_m is None else "sensor")}
     if case.depth_max_m is not None:
         tensors["depth_max_m"] = np.array([case.depth_max_m], dtype=np.float32)
     if case.base_from_camera is not None:
@@ -70,13 +71,21 @@ def _inputs(case: Case) -> dict[str, np.ndarray]:
     return tensors
 
 
-def _perception(case: Case, config: ModelConfig) -> dict[str, np.ndarray]:
+def _perception(case: Case, config: ModelConfig, zoe: ZoeReference | None) -> dict[str, np.ndarray]:
     vision, samples = config.vision, config.ego3d.samples_per_patch_side
-    depth = perception.patch_depth(case.depth_m, vision.grid * samples, case.depth_max_m)
+    pixel_values = perception.pixel_values(case.picture, vision.image_size_px, config.rescale)
+    depth_m, estimated = case.depth_m, {}
+    if depth_m is None:
+        if zoe is None:
+            raise AssertionError("a case without depth and no estimator")
+        estimated = zoe.stages(pixel_values)
+        depth_m = estimated["estimated_depth_m"][0]
+    depth = perception.patch_depth(depth_m, vision.grid * samples, case.depth_max_m)
     intrinsic = perception.scaled_intrinsic(case.intrinsic, case.intrinsic_size_px, vision.image_size_px)
     points = perception.points_xyz(depth, intrinsic, vision, samples, case.base_from_camera)
     return {
-        "pixel_values": perception.pixel_values(case.picture, vision.image_size_px, config.rescale),
+        "pixel_values": pixel_values,
+        **estimated,
         "patch_depth_m": depth,
         "points_xyz": points,
         "freq_encoding": perception.freq_encoding(points, config.ego3d),
