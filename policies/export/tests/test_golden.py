@@ -135,7 +135,7 @@ def bundle(official: Golden, tmp_path_factory: pytest.TempPathFactory) -> Path:
         case = {"image": f"case{number}.png", "depth": f"case{number}.npy", "depth_kind": "dense"}
         case |= {"instruction": about["prompt"], "stats_key": about["unnorm_key"]}
         (cases / f"case{number}.json").write_text(json.dumps(case))
-    assert main([str(official.directory / "ckpt"), str(work / "bundle"), "--cases", str(cases), "--quiet"]) == 0
+    assert main([str(official.directory / "ckpt"), str(work / "bundle"), "--depth", "sensor", "--cases", str(cases), "--quiet"]) == 0
     return work / "bundle"
 
 

@@ -48,13 +48,13 @@ EDITS = {
     "boolean for a number": ("config.json", ("n_freqs",), True, WRONG, "n_freqs is True"),
     "other activation": ("config.json", ("text_config", "hidden_activation"), "relu", WRONG, "hidden_activation"),
     "other family": ("config.json", ("model_type",), "pi0", WRONG, "model_type"),
-    "no depth": ("config.json", ("use_vision_zoe",), False, WRONG, "use_vision_zoe"),
+    "no estimator": ("config.json", ("egogrid",), {}, MISSING, "vision_zoe_config"),
     "short window": ("config.json", ("text_config", "sliding_window"), 16, WRONG, "sliding_window"),
     "unknown extension": ("config.json", ("egogrid",), {"control_herz": 5}, WRONG, "control_herz"),
     "wrong extension": ("config.json", ("egogrid",), {"ego3d_scale_m": 0}, WRONG, "ego3d_scale_m"),
-    "too fast": ("config.json", ("egogrid",), {"control_hz": 1001}, WRONG, "at most 1000"),
+    "too fast": ("config.json", ("egogrid",), {"control_hz": 1001, "depth_source": "sensor"}, WRONG, "at most 1000"),
     "two end tokens": ("generation_config.json", ("eos_token_id",), [1, 2], WRONG, "eos_token_id"),
-    "too many steps": ("config.json", ("egogrid",), {"steps_executed": 3}, WRONG, "steps_executed"),
+    "too many steps": ("config.json", ("egogrid",), {"steps_executed": 3, "depth_source": "sensor"}, WRONG, "steps_executed"),
     "table of another grid": ("config.json", ("spatial_token_num",), 33, WRONG, "spatial_token_num is 33"),
     "shifted token table": ("config.json", ("action_token_begin_idx",), 32, WRONG, "tokenizer.json gives <ACTION00000>"),
     "action ids beyond the vocabulary": ("config.json", ("action_token_begin_idx",), 99, WRONG, "vocabulary size"),
@@ -192,7 +192,7 @@ def test_an_existing_directory_is_never_overwritten_without_being_asked(variant,
     assert export(checkpoint, tmp_path / "other", "--replace") == 0
 
 
-@pytest.mark.parametrize(("argument", "value"), [("--precision", "fp8"), ("--depth", "estimated")])
+@pytest.mark.parametrize(("argument", "value"), [("--precision", "fp8"), ("--depth", "guessed")])
 def test_what_is_not_built_is_refused_with_what_is(variant, tmp_path: Path, capsys, argument: str, value: str) -> None:
     with pytest.raises(SystemExit) as stop:
         export(variant(), tmp_path / "bundle", argument, value)

@@ -11,6 +11,10 @@ import ml_dtypes
 import numpy as np
 from safetensors.numpy import save_file
 
+from egogrid_export.fields import Fields
+from egogrid_export.spatialvla.zoe_config import read_zoe_config
+from egogrid_export.spatialvla.zoe_pack import tensor_shapes as zoe_tensor_shapes
+
 DTYPES = {"f32": np.float32, "f16": np.float16, "bf16": ml_dtypes.bfloat16}
 AXES = {"translation": ("theta", "phi", "r"), "rotation": ("roll", "pitch", "yaw")}
 RANGES = {"theta": (0.0, 3.141592653589793), "phi": (-3.141592653589793, 3.141592653589793), "r": (0.0, 1.7320508075688772)}
@@ -18,7 +22,10 @@ RANGES = {"theta": (0.0, 3.141592653589793), "phi": (-3.141592653589793, 3.14159
 
 @dataclass
 class Variant:
-    """Sizes and layout. `text`, `vision`, `top`, `processor` are merged into the files last; a value of DROP removes a field."""
+    """Sizes and layout. `text`, `vision`, `top`, `processor` are merged into the files last; a value of DROP removes a field.
+
+    `zoe`: what the depth estimator's configuration has besides its defaults here; None: no estimator, trained with a sensor.
+    """
 
     width: int = 32
     mlp_width: int = 48
@@ -44,6 +51,7 @@ class Variant:
     vision: dict[str, Any] = field(default_factory=dict)
     top: dict[str, Any] = field(default_factory=dict)
     processor: dict[str, Any] = field(default_factory=dict)
+    zoe: dict[str, Any] | None = None
 
 
 DROP = object()
@@ -87,12 +95,33 @@ def _write_configs(directory: Path, variant: Variant, cells: int, vocabulary: in
         "use_spatial_token": variant.spatial, "use_vision_zoe": True,
         "text_config": _merged(text, variant.text), "vision_config": _merged(vision, variant.vision),
     }  # fmt: skip
+    if variant.zoe is None:
+        top["egogrid"] = {"depth_source": "sensor"}
+    else:
+        top["vision_zoe_config"] = zoe_config(variant)
     _write(directory / "config.json", top, variant.top)
     generation = {"bos_token_id": 2, "eos_token_id": [1], "pad_token_id": 0}
     _write(directory / "generation_config.json", generation, {})
     size = {"height": variant.image_px, "width": variant.image_px}
     preprocessor = {"do_resize": True, "do_rescale": True, "do_normalize": False, "resample": 3, "size": size}
     _write(directory / "preprocessor_config.json", preprocessor, {"rescale_factor": 0.00392156862745098})
+
+
+def zoe_config(variant: Variant) -> dict[str, Any]:
+    changes = dict(variant.zoe or {})
+    backbone = {
+        "model_type": "beit", "hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 24,
+        "image_size": 384, "patch_size": 32, "use_relative_position_bias": True, "reshape_hidden_states": False,
+        "out_features": ["stage1", "stage2", "stage3", "stage4"],
+    }  # fmt: skip
+    heads = [{"name": name, "n_bins": 16, "min_depth": 0.001, "max_depth": 10.0} for name in ("nyu", "kitti")]
+    config = {
+        "model_type": "zoedepth", "neck_hidden_sizes": [8, 12, 16, 16], "fusion_hidden_size": 16, "bottleneck_features": 16,
+        "num_relative_features": 8, "bin_embedding_dim": 16, "bin_configurations": heads, "num_patch_transformer_layers": 4,
+        "patch_transformer_hidden_size": 128, "patch_transformer_intermediate_size": 32, "patch_transformer_num_attention_heads": 4,
+        "backbone_config": _merged(backbone, changes.pop("backbone", {})),
+    }  # fmt: skip
+    return _merged(config, changes)
 
 
 def _write_processor(directory: Path, variant: Variant, cells: int) -> None:
@@ -156,6 +185,9 @@ def tensor_shapes(variant: Variant, cells: int, vocabulary: int) -> dict[str, tu
         linears |= {f"{at}.mlp.fc1": (2 * vision, vision), f"{at}.mlp.fc2": (vision, 2 * vision)}
     for name, shape in linears.items():
         shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+    if variant.zoe is not None:
+        zoe = read_zoe_config(Fields(zoe_config(variant), "vision_zoe_config"))
+        shapes |= {f"vision_zoe_model.{name}": shape for name, shape in zoe_tensor_shapes(zoe).items()}
     inner, kv = variant.heads * variant.head_dim, variant.kv_heads * variant.head_dim
     for layer in range(variant.layers):
         at = f"{model}.layers.{layer}"

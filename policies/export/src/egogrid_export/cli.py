@@ -25,7 +25,7 @@ from egogrid_export.spatialvla.export import export as export_spatialvla
 # `model_type` of config.json to the family's exporter.
 FAMILIES = {"spatialvla": export_spatialvla, "openvla": export_openvla}
 # Options that only one family has.
-OPTIONS_OF_FAMILY = {"prompt": "openvla", "preprocessing": "openvla"}
+OPTIONS_OF_FAMILY = {"prompt": "openvla", "preprocessing": "openvla", "depth": "spatialvla"}
 INTERRUPTED = 130
 
 
