@@ -2,11 +2,12 @@
 
 use crate::cli::Common;
 use crate::exit::{CommandError, CommandResult};
+use crate::provider_config;
 use anyhow::{Context, anyhow};
 use egogrid_policies::bundle::Bundle;
 use egogrid_policies::registry::{self, LoadError, LoadOptions};
 use egogrid_runtime::embodiment::{Embodiment, EmbodimentConfig};
-use egogrid_runtime::execution::{Environment, ExecutionError, GraphOptions, Provider};
+use egogrid_runtime::execution::{Environment, ExecutionError, Flavour, GraphOptions, Provider, ProviderConfig};
 use egogrid_runtime::perception::depth::SensorRules;
 use egogrid_runtime::policy::Policy;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -45,14 +46,37 @@ pub fn environment(common: &Common) -> CommandResult<Environment> {
     Environment::load(&library).map_err(execution_error)
 }
 
-/// What `--threads` and `--provider` ask for.
+/// What `--threads`, `--provider` and the options around it ask for.
 ///
 /// # Errors
-/// An unknown provider; lists the known.
+/// An unknown provider or setting; lists the known.
 pub fn graph_options(common: &Common) -> CommandResult<GraphOptions> {
-    let provider: Provider =
-        common.provider.parse().map_err(|error| CommandError::usage(anyhow!("--provider: {error}")))?;
-    Ok(GraphOptions { provider, threads: common.threads, ..GraphOptions::default() })
+    let flavour = common.graphs.as_deref().map(|name| match name {
+        "static" => Flavour::Static,
+        _ => Flavour::Cpu, // the only other one that the command line takes
+    });
+    Ok(GraphOptions { provider: provider(common)?, flavour, threads: common.threads, ..GraphOptions::default() })
+}
+
+/// The provider: settings of the file, then of the command line. Directories are relative to the working directory.
+///
+/// # Errors
+/// An unknown provider or setting; lists the known.
+pub fn provider(common: &Common) -> CommandResult<Provider> {
+    let mut table = match &common.provider_config {
+        Some(path) => toml_file::<toml::Table>(path)?,
+        None => toml::Table::new(),
+    };
+    if let Some(provider) = &common.provider {
+        table.insert("provider".to_owned(), provider.clone().into());
+    }
+    provider_config::set(&mut table, &common.provider_options).map_err(CommandError::usage)?;
+    let named = |error: anyhow::Error| match &common.provider_config {
+        Some(path) => CommandError::usage(error.context(path.display().to_string())),
+        None => CommandError::usage(error),
+    };
+    let config: ProviderConfig = table.try_into().map_err(|error: toml::de::Error| named(error.into()))?;
+    config.checked().map_err(|error| named(error.into()))
 }
 
 fn execution_error(error: ExecutionError) -> CommandError {

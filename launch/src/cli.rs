@@ -28,9 +28,19 @@ pub struct Common {
     /// Threads of ONNX Runtime
     #[arg(long, global = true, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: u16,
-    /// Where the graphs run: cpu, cuda:0, tensorrt:0. What is asked for and cannot start is an error
-    #[arg(long, global = true, default_value = "cpu", value_name = "PROVIDER")]
-    pub provider: String,
+    /// Where the graphs run: cpu, cuda:0, tensorrt:0, openvino, openvino:GPU. What is asked for and cannot start is an error
+    /// [default: what --provider-config says, else cpu]
+    #[arg(long, global = true, value_name = "PROVIDER")]
+    pub provider: Option<String>,
+    /// Settings of the providers: TOML with [cuda], [tensorrt], [openvino], see docs/providers.md
+    #[arg(long, global = true, env = "EGOGRID_PROVIDER_CONFIG", value_name = "FILE")]
+    pub provider_config: Option<PathBuf>,
+    /// One setting of the provider, over what the file says; repeatable. Example: --provider-option tf32=true
+    #[arg(long = "provider-option", global = true, value_name = "KEY=VALUE")]
+    pub provider_options: Vec<String>,
+    /// Which of the bundle's graphs: cpu, static [default: those made for the provider]
+    #[arg(long, global = true, value_name = "FLAVOUR", value_parser = ["cpu", "static"])]
+    pub graphs: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

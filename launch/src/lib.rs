@@ -9,6 +9,7 @@ pub mod commands;
 pub mod exit;
 pub mod machine;
 pub mod npy;
+mod provider_config;
 pub mod statistics;
 pub mod video;
 pub mod view;

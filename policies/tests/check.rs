@@ -164,8 +164,8 @@ fn statistics_must_be_asked_for_by_a_key_that_is_there() {
 #[test]
 fn a_provider_that_cannot_start_is_an_error_and_not_a_run_on_the_processor() {
     let bundle = Bundle::open(&golden_bundle()).unwrap();
-    for provider in [Provider::Cuda { device: 0 }, Provider::TensorRt { device: 0 }] {
-        let graph = GraphOptions { provider, ..GraphOptions::default() };
+    for provider in ["cuda:0", "tensorrt:0", "openvino"] {
+        let graph = GraphOptions { provider: provider.parse().unwrap(), ..GraphOptions::default() };
         let options = LoadOptions { stats_key: "bridge_orig/1.0.0".to_owned(), graph };
         let Err(error) = registry::load(&environment(), &bundle, &options) else { panic!("{provider} started") };
         assert!(error.is_missing() && error.to_string().contains("provider = \"cpu\""), "{error}");
@@ -181,7 +181,9 @@ fn options_out_of_bounds_are_refused() {
         assert!(error.to_string().contains("threads"), "{error}");
     }
     assert_eq!("cuda:1".parse::<Provider>().unwrap().to_string(), "cuda:1");
-    for text in ["gpu", "cpu:0", "cuda:x", "cuda:-1", "CUDA", ""] {
+    for text in
+        ["gpu", "cpu:0", "cuda:x", "cuda:-1", "cuda:64", "CUDA", "openvino:", "openvino:cpu", "openvino:GPU.x", ""]
+    {
         assert!(text.parse::<Provider>().is_err(), "{text}");
     }
 }

@@ -46,6 +46,8 @@ pub fn run(common: &Common, args: &BenchArgs) -> CommandResult {
     let observation = golden_observation(&bundle)?;
     let depth = DepthConfig::default().checked().map_err(CommandError::usage)?;
     let start = Instant::now();
+    let options = assemble::graph_options(common)?;
+    let provider = options.provider.to_string();
     let environment = assemble::environment(common)?;
     let mut policy = assemble::policy(common, &environment, &bundle, &observation.1, depth)?;
     let load_ms = ms_since(start);
@@ -65,17 +67,18 @@ pub fn run(common: &Common, args: &BenchArgs) -> CommandResult {
     let decode_ratio = warm[0].stages_ms.get(Stage::Decode.name()).map(|decode| decode.p50 / decode_limit_ms);
     if args.json {
         print_json(&json!({
-            "bundle": bundle.id(), "precision": bundle.manifest().precision.to_string(), "provider": common.provider, "threads": common.threads,
+            "bundle": bundle.id(), "precision": bundle.manifest().precision.to_string(), "provider": provider,
+            "graphs": options.flavour().to_string(), "threads": common.threads,
             "verify_ms": verified_ms, "load_ms": load_ms, "cold_ms": cold_ms, "warm": warm, "peak_memory_mib": peak_mib,
             "limits": { "read_bandwidth_gb_s": bandwidth, "decode_read_bytes": read_bytes, "decode_limit_ms": decode_limit_ms, "decode_over_limit": decode_ratio },
         }));
         return Ok(());
     }
     println!(
-        "{}  {}  {}, {} threads, {runs} runs",
+        "{}  {}  {provider}, {} graphs, {} threads, {runs} runs",
         bundle.id(),
         bundle.manifest().precision,
-        common.provider,
+        options.flavour(),
         common.threads
     );
     println!("cold: verify {verified_ms:.0} ms, load {load_ms:.0} ms, first inference {cold_ms:.1} ms");

@@ -18,7 +18,7 @@ pub(crate) fn replay(
 ) -> Result<CheckReport, CheckError> {
     let cases = bundle.golden()?;
     let Some(first) = cases.first() else { return Ok(CheckReport::default()) };
-    let options = LoadOptions { stats_key: first.stats_key.clone(), graph: *graph };
+    let options = LoadOptions { stats_key: first.stats_key.clone(), graph: graph.clone() };
     let mut policy =
         SpatialVla::load(environment, bundle, &options, registry::whole_depth().map_err(LoadError::from)?)?;
     let mut report = CheckReport::default();

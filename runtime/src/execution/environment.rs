@@ -4,6 +4,7 @@
 //! library keeps global state; a second load of the same file gives the same one.
 
 use super::error::ExecutionError;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,6 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Environment {
     pub(super) inner: ort::environment::Environment,
     library: Arc<Path>,
+    /// Provider libraries that were loaded into it, by provider.
+    plugins: Arc<Mutex<BTreeMap<String, PathBuf>>>,
 }
 
 /// Held for the life of the process: the library refuses to be started twice.
@@ -48,6 +51,34 @@ impl Environment {
         &self.library
     }
 
+    /// Loads `plugin`, which brings provider `name`. Twice the same is fine.
+    ///
+    /// # Errors
+    /// A file that is no such plugin, or another one than the one already loaded.
+    pub(super) fn register_plugin(&self, name: &str, plugin: &Path) -> Result<(), String> {
+        let plugin = plugin.canonicalize().map_err(|error| format!("{}: {error}", plugin.display()))?;
+        // A panic in another thread while loading leaves no entry, which is a state to go on from.
+        let mut plugins = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
+        match plugins.get(name) {
+            Some(loaded) if *loaded == plugin => Ok(()),
+            Some(loaded) => Err(format!(
+                "this process already runs {}, and cannot load {} as well",
+                loaded.display(),
+                plugin.display()
+            )),
+            None => {
+                self.inner.register_ep_library(name, &plugin).map_err(|error| error.to_string())?;
+                plugins.insert(name.to_owned(), plugin);
+                Ok(())
+            }
+        }
+    }
+
+    /// Its version, `1.32`.
+    pub fn version(&self) -> String {
+        ort::util::probe(&*self.library).map_or_else(|| "unknown".to_owned(), |minor| format!("1.{minor}"))
+    }
+
     /// What the library says about its own build: version, commit, compiler flags.
     pub fn build_info(&self) -> &'static str {
         ort::info()
@@ -61,5 +92,5 @@ fn start(library: PathBuf) -> Result<Environment, ExecutionError> {
         builder.with_name("egogrid").with_telemetry(false).build().map_err(|error| refused(error.to_string()))?;
     // The library would otherwise format every verbose line of every run, for a logger that then drops it.
     inner.set_log_level(ort::logging::LogLevel::Warning);
-    Ok(Environment { inner, library: library.into() })
+    Ok(Environment { inner, library: library.into(), plugins: Arc::default() })
 }

@@ -1,6 +1,6 @@
 //! Everything that can go wrong between a configuration and a finished run of a graph.
 
-use super::options::Provider;
+use super::chain::{Part, told};
 use super::tensor::Element;
 use std::path::PathBuf;
 
@@ -31,13 +31,43 @@ pub enum ExecutionError {
         /// The second one.
         asked: PathBuf,
     },
-    /// The provider that was asked for is not there.
-    #[error("execution provider {provider} cannot start: {detail}; {}", provider.remedy())]
+    /// What the provider needs is not on this machine. ONNX Runtime has not been asked.
+    #[error("execution provider {provider} cannot start, {} missing:{}", count(missing), listed(missing))]
+    ProviderParts {
+        /// As asked for.
+        provider: String,
+        /// All that is missing.
+        missing: Vec<Part>,
+    },
+    /// The provider that was asked for does not start.
+    #[error(
+        "execution provider {provider} cannot start: {detail}; run `egogrid doctor`, which shows what it needs and what is there, \
+             or set provider = \"cpu\""
+    )]
     Provider {
         /// As asked for.
-        provider: Provider,
+        provider: String,
         /// What ONNX Runtime said.
         detail: String,
+    },
+    /// A graph with nodes that the provider does not take.
+    #[error("{} does not run wholly on {provider}, and no node is left to the processor silently: {detail}; run the static graphs \
+             (export the bundle again with this release's exporter as fp32, fp16 or bf16), or set provider = \"cpu\"", file.display())]
+    NotAllOnProvider {
+        /// The graph.
+        file: PathBuf,
+        /// As asked for.
+        provider: String,
+        /// What ONNX Runtime said.
+        detail: String,
+    },
+    /// A directory for engines or compiled models that cannot be made.
+    #[error("{} cannot be made: {source}; name a directory that can be written to in the provider's settings", dir.display())]
+    CacheDir {
+        /// Which one.
+        dir: PathBuf,
+        /// Why.
+        source: std::io::Error,
     },
     /// An option outside its bounds.
     #[error("{option} is {found}, expected {expected}; correct it in the configuration")]
@@ -129,6 +159,20 @@ pub enum ExecutionError {
 impl ExecutionError {
     /// Whether something is missing on this machine (exit code 4), and not wrong in the configuration or the bundle.
     pub fn is_missing(&self) -> bool {
-        matches!(self, Self::LibraryMissing { .. } | Self::LibraryRefused { .. } | Self::Provider { .. })
+        matches!(
+            self,
+            Self::LibraryMissing { .. }
+                | Self::LibraryRefused { .. }
+                | Self::ProviderParts { .. }
+                | Self::Provider { .. }
+        )
     }
+}
+
+fn count(missing: &[Part]) -> String {
+    if missing.len() == 1 { "1 thing is".to_owned() } else { format!("{} things are", missing.len()) }
+}
+
+fn listed(missing: &[Part]) -> String {
+    told(missing).iter().map(|line| format!("\n  - {line}")).collect()
 }

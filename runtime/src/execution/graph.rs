@@ -2,14 +2,17 @@
 //!
 //! From: a `.onnx` file (weights next to it). To: the policy families. Host tensors belong to the graph: fill the
 //! inputs, [`Graph::run`], read the outputs. A [`SharedTensor`] is bound to several graphs, or as input and output of
-//! one: a cache that is updated in place, features that go from one graph to the next.
+//! one: a cache that is updated in place, features that go from one graph to the next. A graph that must not write where
+//! it reads has two such tensors, and its runs alternate between two sides.
 
 use super::environment::Environment;
 use super::error::ExecutionError;
-use super::options::{GraphOptions, Provider};
+use super::options::GraphOptions;
+use super::provider::Provider;
+use super::start::{self, Replay};
 use super::tensor::{Dim, HostElement, SharedTensor, TensorSpec};
 use super::weights::Weights;
-use super::{cpu, cuda, tensorrt};
+use super::{cpu, cuda};
 use ort::memory::Allocator;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{IoBinding, Session};
@@ -21,8 +24,11 @@ use std::path::Path;
 pub struct Graph {
     name: String,
     session: Session,
-    binding: IoBinding,
+    /// Indexed by [`Side`].
+    bindings: [IoBinding; 2],
     provider: Provider,
+    /// Only where runs are recorded and replayed.
+    replay: Option<Replay>,
     inputs: Vec<TensorSpec>,
     outputs: Vec<TensorSpec>,
     host_inputs: Vec<HostTensor>,
@@ -35,6 +41,28 @@ pub struct Graph {
 struct HostTensor {
     name: String,
     value: DynTensor,
+    /// The same in the device's memory, where a replayed run expects it at its recorded address.
+    staged: Option<DynTensor>,
+}
+
+/// Which of a graph's two sets of bindings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)] // the names say it
+pub enum Side {
+    First,
+    Second,
+}
+
+impl Side {
+    const BOTH: [Self; 2] = [Self::First, Self::Second];
+
+    /// The one that is not this one.
+    pub fn other(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
 }
 
 impl Graph {
@@ -57,8 +85,21 @@ impl Graph {
         weights: &Weights,
         options: &GraphOptions,
     ) -> Result<Self, ExecutionError> {
-        let weights = options.provider.shares_host_memory().then(|| weights.clone());
+        let weights = options.provider.takes_mapped_weights().then(|| weights.clone());
         Self::load_from(environment, file, weights, options)
+    }
+
+    /// [`Self::load`], from memory; for graphs that are part of this program.
+    pub(super) fn load_bytes(
+        environment: &Environment,
+        name: &str,
+        bytes: &[u8],
+        options: &GraphOptions,
+    ) -> Result<Self, ExecutionError> {
+        let mut builder = builder(environment, Path::new(name), options)?;
+        let session = builder.commit_from_memory(bytes);
+        let session = session.map_err(|error| start::refused(Path::new(name), &options.provider, &error))?;
+        Self::with_session(name, session, None, options)
     }
 
     fn load_from(
@@ -67,21 +108,51 @@ impl Graph {
         weights: Option<Weights>,
         options: &GraphOptions,
     ) -> Result<Self, ExecutionError> {
-        options.check()?;
         let name = file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-        let load = |error: ort::Error| ExecutionError::Load { file: file.to_path_buf(), detail: error.to_string() };
-        let builder = Session::builder(&environment.inner).map_err(load)?;
-        let builder = with_provider(builder, options.provider)?;
-        let mut builder = with_options(builder, options).map_err(load)?;
+        let mut builder = builder(environment, file, options)?;
         if let Some(weights) = &weights {
             builder = weights.hand_to(builder, file)?;
         }
-        let session = builder.commit_from_file(file).map_err(load)?;
-        let (inputs, outputs) = (specs_of(&name, session.inputs())?, specs_of(&name, session.outputs())?);
-        let binding = session.create_binding().map_err(load)?;
+        let session =
+            builder.commit_from_file(file).map_err(|error| start::refused(file, &options.provider, &error))?;
+        Self::with_session(&name, session, weights, options)
+    }
+
+    fn with_session(
+        name: &str,
+        session: Session,
+        weights: Option<Weights>,
+        options: &GraphOptions,
+    ) -> Result<Self, ExecutionError> {
+        let call = |error: ort::Error| ExecutionError::Call {
+            graph: name.to_owned(),
+            action: "bind its tensors",
+            detail: error.to_string(),
+        };
+        let (inputs, outputs) = (specs_of(name, session.inputs())?, specs_of(name, session.outputs())?);
+        let bindings = [session.create_binding().map_err(call)?, session.create_binding().map_err(call)?];
+        let provider = options.provider.clone();
+        let replay = provider.replays().then(Replay::new).transpose().map_err(call)?;
         let (host_inputs, host_outputs) = (Vec::new(), Vec::new());
-        let provider = options.provider;
-        Ok(Self { name, session, binding, provider, inputs, outputs, host_inputs, host_outputs, _weights: weights })
+        Ok(Self {
+            name: name.to_owned(),
+            session,
+            bindings,
+            provider,
+            replay,
+            inputs,
+            outputs,
+            host_inputs,
+            host_outputs,
+            _weights: weights,
+        })
+    }
+
+    /// As on a device that replays runs.
+    #[cfg(test)]
+    pub(super) fn stage_everything(&mut self) -> ort::Result<()> {
+        self.replay = Some(Replay::new()?);
+        Ok(())
     }
 
     /// Every input of the graph.
@@ -99,9 +170,13 @@ impl Graph {
     /// # Errors
     /// No such input, or no memory.
     pub fn allocate_input(&mut self, name: &str, named: usize) -> Result<(), ExecutionError> {
-        let value = self.host_tensor(find(&self.name, "input", &self.inputs, name)?, named)?;
-        self.binding.bind_input(name, &value).map_err(|error| self.refused("bind an input", &error))?;
-        replace(&mut self.host_inputs, name, value);
+        let spec = find(&self.name, "input", &self.inputs, name)?;
+        let tensor = self.host_tensor(spec, named)?;
+        for side in Side::BOTH {
+            let bound = self.bindings[side as usize].bind_input(name, tensor.staged.as_ref().unwrap_or(&tensor.value));
+            bound.map_err(|error| self.refused("bind an input", &error))?;
+        }
+        replace(&mut self.host_inputs, tensor);
         Ok(())
     }
 
@@ -112,9 +187,13 @@ impl Graph {
     pub fn allocate_output(&mut self, name: &str) -> Result<(), ExecutionError> {
         let spec = find(&self.name, "output", &self.outputs, name)?;
         self.require_fixed(spec)?;
-        let mut value = self.host_tensor(spec, 0)?;
-        self.binding.bind_output(name, &mut value).map_err(|error| self.refused("bind an output", &error))?;
-        replace(&mut self.host_outputs, name, value);
+        let mut tensor = self.host_tensor(spec, 0)?;
+        for side in Side::BOTH {
+            let value = tensor.staged.as_mut().unwrap_or(&mut tensor.value);
+            let bound = self.bindings[side as usize].bind_output(name, value);
+            bound.map_err(|error| self.refused("bind an output", &error))?;
+        }
+        replace(&mut self.host_outputs, tensor);
         Ok(())
     }
 
@@ -123,17 +202,20 @@ impl Graph {
     /// # Errors
     /// No such output, a size that is not fixed, or no memory.
     pub fn share_output(&mut self, name: &str) -> Result<SharedTensor, ExecutionError> {
-        let spec = find(&self.name, "output", &self.outputs, name)?.clone();
-        self.require_fixed(&spec)?;
-        let allocator = match self.provider {
-            Provider::Cpu => Ok(cpu::allocator()),
-            Provider::Cuda { device } | Provider::TensorRt { device } => cuda::allocator(&self.session, device),
-        };
-        let allocator = allocator.map_err(|error| self.refused("find memory", &error))?;
-        let value = DynTensor::new(&allocator, spec.dtype.ort(), spec.sized(0));
-        let mut tensor = SharedTensor { value: value.map_err(|error| self.refused("allocate", &error))?, spec };
+        let mut tensor = self.tensor_like(name)?;
         self.bind_output(name, &mut tensor)?;
         Ok(tensor)
+    }
+
+    /// A tensor like output `name` in the provider's memory, bound to nothing yet. Its contents are not defined.
+    ///
+    /// # Errors
+    /// No such output, a size that is not fixed, or no memory.
+    pub fn tensor_like(&self, name: &str) -> Result<SharedTensor, ExecutionError> {
+        let spec = find(&self.name, "output", &self.outputs, name)?.clone();
+        self.require_fixed(&spec)?;
+        let value = self.device_tensor(&spec, 0)?;
+        Ok(SharedTensor { value, spec })
     }
 
     /// Lets the graph read input `name` from `tensor`.
@@ -141,8 +223,17 @@ impl Graph {
     /// # Errors
     /// No such input, or one of another type or shape.
     pub fn bind_input(&mut self, name: &str, tensor: &SharedTensor) -> Result<(), ExecutionError> {
+        Side::BOTH.into_iter().try_for_each(|side| self.bind_input_on(side, name, tensor))
+    }
+
+    /// [`Self::bind_input`] on one side.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn bind_input_on(&mut self, side: Side, name: &str, tensor: &SharedTensor) -> Result<(), ExecutionError> {
         self.require_same(find(&self.name, "input", &self.inputs, name)?, tensor)?;
-        self.binding.bind_input(name, &tensor.value).map_err(|error| self.refused("bind an input", &error))
+        let bound = self.bindings[side as usize].bind_input(name, &tensor.value);
+        bound.map_err(|error| self.refused("bind an input", &error))
     }
 
     /// Lets the graph write output `name` to `tensor`.
@@ -150,8 +241,17 @@ impl Graph {
     /// # Errors
     /// No such output, or one of another type or shape.
     pub fn bind_output(&mut self, name: &str, tensor: &mut SharedTensor) -> Result<(), ExecutionError> {
+        Side::BOTH.into_iter().try_for_each(|side| self.bind_output_on(side, name, tensor))
+    }
+
+    /// [`Self::bind_output`] on one side.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn bind_output_on(&mut self, side: Side, name: &str, tensor: &mut SharedTensor) -> Result<(), ExecutionError> {
         self.require_same(find(&self.name, "output", &self.outputs, name)?, tensor)?;
-        self.binding.bind_output(name, &mut tensor.value).map_err(|error| self.refused("bind an output", &error))
+        let bound = self.bindings[side as usize].bind_output(name, &mut tensor.value);
+        bound.map_err(|error| self.refused("bind an output", &error))
     }
 
     /// What the next run reads from input `name`.
@@ -196,21 +296,55 @@ impl Graph {
     /// # Errors
     /// Whatever ONNX Runtime says.
     pub fn run(&mut self) -> Result<(), ExecutionError> {
-        if !self.provider.shares_host_memory() {
-            // A device reads a copy that is made when an input is bound, not when the graph runs.
-            for tensor in &self.host_inputs {
-                let bound = self.binding.bind_input(tensor.name.as_str(), &tensor.value);
-                bound.map_err(|error| ExecutionError::Run { graph: self.name.clone(), detail: error.to_string() })?;
-            }
-        }
-        match self.session.run_binding(&self.binding) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(ExecutionError::Run { graph: self.name.clone(), detail: error.to_string() }),
-        }
+        self.run_on(Side::First)
     }
 
-    fn host_tensor(&self, spec: &TensorSpec, named: usize) -> Result<DynTensor, ExecutionError> {
+    /// [`Self::run`] with the tensors of one side.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn run_on(&mut self, side: Side) -> Result<(), ExecutionError> {
+        self.run_staged(side)
+            .map_err(|error| ExecutionError::Run { graph: self.name.clone(), detail: error.to_string() })
+    }
+
+    fn run_staged(&mut self, side: Side) -> ort::Result<()> {
+        let binding = &mut self.bindings[side as usize];
+        for tensor in &mut self.host_inputs {
+            match &mut tensor.staged {
+                Some(staged) => tensor.value.copy_into(staged)?,
+                // A device reads a copy that is made when an input is bound, not when the graph runs.
+                None if !self.provider.shares_host_memory() => binding.bind_input(&tensor.name, &tensor.value)?,
+                None => {}
+            }
+        }
+        match &self.replay {
+            Some(replay) => drop(self.session.run_binding_with_options(binding, replay.of(side))?),
+            None => drop(self.session.run_binding(binding)?),
+        }
+        for tensor in &mut self.host_outputs {
+            if let Some(staged) = &tensor.staged {
+                staged.copy_into(&mut tensor.value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn host_tensor(&self, spec: &TensorSpec, named: usize) -> Result<HostTensor, ExecutionError> {
         let value = DynTensor::new(&Allocator::default(), spec.dtype.ort(), spec.sized(named));
+        let value = value.map_err(|error| self.refused("allocate", &error))?;
+        let staged = self.replay.is_some().then(|| self.device_tensor(spec, named)).transpose()?;
+        Ok(HostTensor { name: spec.name.clone(), value, staged })
+    }
+
+    /// In the memory that the provider computes in.
+    fn device_tensor(&self, spec: &TensorSpec, named: usize) -> Result<DynTensor, ExecutionError> {
+        let allocator = match self.provider.cuda_device() {
+            Some(device) => cuda::allocator(&self.session, device),
+            None => Ok(cpu::allocator()),
+        };
+        let allocator = allocator.map_err(|error| self.refused("find memory", &error))?;
+        let value = DynTensor::new(&allocator, spec.dtype.ort(), spec.sized(named));
         value.map_err(|error| self.refused("allocate", &error))
     }
 
@@ -235,13 +369,13 @@ impl Graph {
     }
 }
 
-fn with_provider(builder: SessionBuilder, provider: Provider) -> Result<SessionBuilder, ExecutionError> {
-    let built = match provider {
-        Provider::Cpu => return Ok(builder),
-        Provider::Cuda { device } => builder.with_execution_providers([cuda::dispatch(device)]),
-        Provider::TensorRt { device } => builder.with_execution_providers(tensorrt::dispatch(device)),
-    };
-    built.map_err(|error| ExecutionError::Provider { provider, detail: error.to_string() })
+/// Everything but the model: the provider that was asked for, and only it.
+fn builder(environment: &Environment, file: &Path, options: &GraphOptions) -> Result<SessionBuilder, ExecutionError> {
+    options.check()?;
+    let load = |error: ort::Error| ExecutionError::Load { file: file.to_path_buf(), detail: error.to_string() };
+    let builder = Session::builder(&environment.inner).map_err(load)?;
+    let builder = start::with_provider(builder, environment, options)?;
+    with_options(builder, options).map_err(load)
 }
 
 fn with_options(builder: SessionBuilder, options: &GraphOptions) -> ort::Result<SessionBuilder> {
@@ -268,10 +402,10 @@ fn find<'a>(
     found.ok_or_else(|| no_such(graph, what, name, specs.iter().map(|spec| &spec.name)))
 }
 
-fn replace(tensors: &mut Vec<HostTensor>, name: &str, value: DynTensor) {
-    match tensors.iter_mut().find(|tensor| tensor.name == name) {
-        Some(tensor) => tensor.value = value,
-        None => tensors.push(HostTensor { name: name.to_owned(), value }),
+fn replace(tensors: &mut Vec<HostTensor>, tensor: HostTensor) {
+    match tensors.iter_mut().find(|known| known.name == tensor.name) {
+        Some(known) => *known = tensor,
+        None => tensors.push(tensor),
     }
 }
 

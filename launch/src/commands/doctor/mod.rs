@@ -1,11 +1,15 @@
 //! `egogrid doctor`: what this machine has; each finding with its remedy.
 
+mod providers;
+
 use crate::assemble;
 use crate::cli::{Common, DoctorArgs};
 use crate::commands::print_json;
 use crate::exit::{CommandError, CommandResult};
 use anyhow::anyhow;
+use egogrid_runtime::execution::Environment;
 use serde::Serialize;
+use serde_json::json;
 use std::path::Path;
 use std::process::Command;
 
@@ -37,29 +41,14 @@ impl Finding {
 /// Runs the command.
 ///
 /// # Errors
-/// Exit code 4 when something is missing that every command needs.
+/// Exit code 4 when something is missing that every command needs, or the provider that was asked for does not start.
 pub fn run(common: &Common, args: &DoctorArgs) -> CommandResult {
-    let findings = [
-        processor(),
-        memory(),
-        clock(),
-        onnx_runtime(common),
-        shared_library(
-            "CUDA provider",
-            &["libcuda.so.1"],
-            "needed for --provider cuda:N only: install the NVIDIA driver, CUDA 13 and cuDNN 9, and use the library of the onnxruntime-gpu wheel with --ort-lib",
-        ),
-        shared_library(
-            "TensorRT provider",
-            &["libcuda.so.1", "libnvinfer.so.10"],
-            "needed for --provider tensorrt:N only: as CUDA, and TensorRT 10",
-        ),
-        python(common),
-        renderer(common),
-        bundle(common),
-    ];
+    let environment = assemble::environment(common);
+    let findings =
+        [processor(), memory(), clock(), onnx_runtime(&environment), python(common), renderer(common), bundle(common)];
+    let providers = environment.ok().map(|environment| providers::inspect(common, &environment)).transpose()?;
     if args.json {
-        print_json(&findings);
+        print_json(&json!({ "findings": findings, "providers": providers }));
     } else {
         for finding in &findings {
             println!("{:<8} {:<18} {}", finding.state, finding.name, finding.found);
@@ -67,9 +56,17 @@ pub fn run(common: &Common, args: &DoctorArgs) -> CommandResult {
                 println!("{:<27} → {remedy}", "");
             }
         }
+        if let Some(providers) = &providers {
+            providers::print(providers);
+        }
     }
-    let missing: Vec<&str> =
-        findings.iter().filter(|finding| finding.state == "missing").map(|finding| finding.name).collect();
+    let absent = providers.as_ref().and_then(|providers| providers::asked_and_absent(common, providers));
+    let missing: Vec<String> = findings
+        .iter()
+        .filter(|finding| finding.state == "missing")
+        .map(|finding| finding.name.to_owned())
+        .chain(absent)
+        .collect();
     if missing.is_empty() {
         Ok(())
     } else {
@@ -131,25 +128,14 @@ fn clock() -> Finding {
     }
 }
 
-fn onnx_runtime(common: &Common) -> Finding {
+fn onnx_runtime(environment: &CommandResult<Environment>) -> Finding {
     const REMEDY: &str = "run ./launch/demo or ./launch/test once: they put it in place; or give --ort-lib";
-    match assemble::environment(common) {
+    match environment {
         Ok(environment) => {
-            Finding::ok("ONNX Runtime", format!("{} ({})", environment.library().display(), environment.build_info()))
+            let (file, version) = (environment.library().display(), environment.version());
+            Finding::ok("ONNX Runtime", format!("{version}, {file} ({})", environment.build_info()))
         }
         Err(failed) => Finding::missing("ONNX Runtime", failed.to_string(), REMEDY),
-    }
-}
-
-fn shared_library(name: &'static str, files: &[&str], remedy: &'static str) -> Finding {
-    let known =
-        Command::new("ldconfig").arg("-p").output().map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-    let known = known.unwrap_or_default();
-    let lacking: Vec<&str> = files.iter().copied().filter(|file| !known.contains(file)).collect();
-    if lacking.is_empty() {
-        Finding::ok(name, files.join(", "))
-    } else {
-        Finding::absent(name, format!("no {}", lacking.join(", ")), remedy)
     }
 }
 
