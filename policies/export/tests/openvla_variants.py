@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def tensor_shapes(variant: Variant) -> dict[str, tuple[int, ...]]:
         shapes |= _tower_shapes(f"vision_backbone.{prefix}", arguments, variant.image_px)
     vision, (width, mlp_width, layers, heads, kv_heads) = sum(tower["embed_dim"] for tower in variant.towers), variant.sizes
     sizes = [vision, 4 * vision, width, width] if len(variant.towers) == 2 else [vision, width, width]
-    for number, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True), start=1):
+    for number, (inputs, outputs) in enumerate(pairwise(sizes), start=1):
         shapes |= _linear(f"projector.fc{number}", outputs, inputs)
     model, kv = "language_model.model", width // heads * kv_heads
     shapes |= {f"{model}.embed_tokens.weight": (variant.vocabulary, width), f"{model}.norm.weight": (width,)}
@@ -148,7 +149,10 @@ def _tower_shapes(at: str, arguments: dict[str, Any], image_px: int) -> dict[str
     hidden, patches = int(width * arguments.get("mlp_ratio", 4.0)), (image_px // patch) ** 2
     registers, classes = arguments.get("reg_tokens", 0), int(arguments.get("class_token", True))
     positions = patches if arguments.get("no_embed_class", False) else patches + classes + registers
-    shapes: dict[str, tuple[int, ...]] = {f"{at}.patch_embed.proj.weight": (width, 3, patch, patch), f"{at}.patch_embed.proj.bias": (width,)}
+    shapes: dict[str, tuple[int, ...]] = {
+        f"{at}.patch_embed.proj.weight": (width, 3, patch, patch),
+        f"{at}.patch_embed.proj.bias": (width,),
+    }
     # timm's last norm has another name where tokens are averaged.
     norm = "fc_norm" if arguments.get("global_pool") == "avg" else "norm"
     shapes |= {f"{at}.pos_embed": (1, positions, width)} | _linear_like(f"{at}.{norm}", width)

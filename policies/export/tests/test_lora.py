@@ -82,7 +82,10 @@ def test_a_bundle_with_an_adapter_has_its_logits_and_names_its_file(official: Of
         (cases / f"{number}.json").write_text(json.dumps(case))
     arguments = [str(official.directory / "ckpt"), str(tmp_path / "bundle"), "--lora", str(official.directory / "lora")]
     assert main([*arguments, "--cases", str(cases), "--quiet"]) == 0
-    golden, expected = load_file(tmp_path / "bundle" / "golden.safetensors"), load_file(official.directory / "lora" / "official.safetensors")
+    golden, expected = (
+        load_file(tmp_path / "bundle" / "golden.safetensors"),
+        load_file(official.directory / "lora" / "official.safetensors"),
+    )
     for case, number in ((0, 0), (1, 2)):
         assert largest(golden[f"case{case}.step0_logits"], expected[f"case_{number}.first_step_logits"]) <= LOGITS_MAX
         assert np.array_equal(golden[f"case{case}.actions"][0], expected[f"case_{number}.action"])

@@ -199,7 +199,9 @@ def test_what_the_official_code_throws_away_is_not_exported(official: Official, 
     unused = sum(
         4 * int(np.prod(official.checkpoint.shape(name)))
         for name in official.checkpoint.names()
-        if any(part in name for part in ("featurizer.norm.", "attn_pool", "vision_backbone.featurizer.blocks.3.", "fused_featurizer.blocks.2."))
+        if any(
+            part in name for part in ("featurizer.norm.", "attn_pool", "vision_backbone.featurizer.blocks.3.", "fused_featurizer.blocks.2.")
+        )
     )
     whole = sum(4 * int(np.prod(official.checkpoint.shape(name))) for name in official.checkpoint.names())
     tables = 2 * 4 * (256 + 128 + 7) * 8  # rotary positions

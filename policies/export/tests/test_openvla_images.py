@@ -15,8 +15,8 @@ from PIL import Image
 from egogrid_export.openvla import jpeg
 from egogrid_export.openvla.evaluation import crop_values, cropped, evaluation_picture, lanczos3
 from egogrid_export.openvla.images import pixel_values, squared
-from egogrid_export.pillow import resized
 from egogrid_export.pictures import read_picture
+from egogrid_export.pillow import resized
 
 
 def digest(values: np.ndarray) -> str:

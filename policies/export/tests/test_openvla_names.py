@@ -19,7 +19,8 @@ from egogrid_export.openvla.tensor_names import check_tensors, tensor_shapes
 TEXT = {"model_type": "llama", "pad_token_id": 32000, "torch_dtype": "bfloat16", "vocab_size": 32064}
 CONFIGS = {
     "openvla-7b": {
-        "model_type": "openvla", "arch_specifier": "no-align+fused-gelu-mlp", "image_sizes": [224, 224], "llm_backbone_id": "llama2-7b-pure",
+        "model_type": "openvla", "arch_specifier": "no-align+fused-gelu-mlp", "image_sizes": [224, 224],
+        "llm_backbone_id": "llama2-7b-pure",
         "n_action_bins": 256, "pad_to_multiple_of": 64, "text_config": TEXT, "timm_override_act_layers": [None, None],
         "timm_model_ids": ["vit_large_patch14_reg4_dinov2.lvd142m", "vit_so400m_patch14_siglip_224"],
         "use_fused_vision_backbone": True, "vision_backbone_id": "dinosiglip-vit-so-224px",

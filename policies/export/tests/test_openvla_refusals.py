@@ -182,7 +182,11 @@ TENSORS: dict[str, tuple[Callable[[dict[str, np.ndarray]], object], int, str]] =
         MISSING,
         "ls1.scale_factor",
     ),
-    "quantized": (lambda tensors: tensors.update({"projector.fc1.weight": np.zeros((176, 44), dtype=np.int8)}), WRONG, "projector.fc1.weight is I8"),
+    "quantized": (
+        lambda tensors: tensors.update({"projector.fc1.weight": np.zeros((176, 44), dtype=np.int8)}),
+        WRONG,
+        "projector.fc1.weight is I8",
+    ),
     "not finite": (lambda tensors: tensors["language_model.lm_head.weight"].__setitem__((5, 3), np.nan), WRONG, "lm_head.weight"),
 }
 
@@ -199,7 +203,9 @@ def test_wrong_tensors_are_named(openvla_variant, tmp_path: Path, capsys, name: 
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
 
 
-@pytest.mark.parametrize("file", ["action_head--150000_checkpoint.pt", "proprio_projector--5_checkpoint.pt", "vision_backbone--5_checkpoint.pt"])
+@pytest.mark.parametrize(
+    "file", ["action_head--150000_checkpoint.pt", "proprio_projector--5_checkpoint.pt", "vision_backbone--5_checkpoint.pt"]
+)
 def test_a_checkpoint_of_another_model_with_the_same_names_is_refused(openvla_variant, tmp_path: Path, capsys, file: str) -> None:
     """OpenVLA-OFT computes something else with the same tensors."""
     checkpoint = openvla_variant()
@@ -229,7 +235,12 @@ def test_a_tokenizer_with_another_template_is_refused(openvla_variant, tmp_path:
 def test_a_larger_tokenizer_than_the_table_is_refused(openvla_variant, tmp_path: Path, capsys) -> None:
     checkpoint = openvla_variant(vocabulary=29873, padded=0, bins=8)
     vocabulary = json.loads((checkpoint / "tokenizer.json").read_text())["model"]["vocab"]
-    edit(checkpoint / "tokenizer.json", "model", "vocab", value={**vocabulary, **{f"w{n}": 100 + n for n in range(29771)}, **{f"x{n}": 29873 + n for n in range(99)}})
+    edit(
+        checkpoint / "tokenizer.json",
+        "model",
+        "vocab",
+        value={**vocabulary, **{f"w{n}": 100 + n for n in range(29771)}, **{f"x{n}": 29873 + n for n in range(99)}},
+    )
     assert export(checkpoint, tmp_path / "bundle") == WRONG
     assert "tokens" in capsys.readouterr().err
 
@@ -269,16 +280,16 @@ def test_options_of_this_family_are_refused_for_others(variant, tmp_path: Path, 
 
 
 @pytest.mark.parametrize(("arguments", "words"), [(["--prompt", "v02"], "choose from"), (["--preprocessing", "none"], "choose from")])
-def test_an_unknown_choice_is_answered_with_the_known_ones(openvla_variant, tmp_path: Path, capsys, arguments: list[str], words: str) -> None:
+def test_an_unknown_choice_is_answered_with_the_known_ones(
+    openvla_variant, tmp_path: Path, capsys, arguments: list[str], words: str
+) -> None:
     with pytest.raises(SystemExit) as stop:
         export(openvla_variant(), tmp_path / "bundle", *arguments)
     assert stop.value.code == WRONG
     assert words in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("graph", "stage"), [("vision", "patch_features"), ("prefill", "step0_logits"), ("decode", "step1_logits")]
-)
+@pytest.mark.parametrize(("graph", "stage"), [("vision", "patch_features"), ("prefill", "step0_logits"), ("decode", "step1_logits")])
 def test_a_graph_that_differs_from_the_reference_stops_the_export(
     openvla_variant, tmp_path: Path, capsys, monkeypatch, graph: str, stage: str
 ) -> None:

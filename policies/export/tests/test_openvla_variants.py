@@ -1,4 +1,4 @@
-"""OpenVLA checkpoints of other sizes and layouts export, and their graphs compute what the reference computes (the exporter's own check)."""
+"""OpenVLA checkpoints of other sizes and layouts export; their graphs compute what the reference computes (the exporter's own check)."""
 
 from __future__ import annotations
 
@@ -81,7 +81,14 @@ def test_integer_weights_export_and_their_graphs_run(openvla_variant, tmp_path: 
 def test_missing_fields_have_the_defaults_of_transformers_4_40_and_of_the_official_classes(openvla_variant) -> None:
     """The released text_config says little more than the vocabulary size."""
     text = ("model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
-    top = ("use_fused_vision_backbone", "n_action_bins", "pad_to_multiple_of", "timm_override_act_layers", "timm_model_args", "timm_model_ids")
+    top = (
+        "use_fused_vision_backbone",
+        "n_action_bins",
+        "pad_to_multiple_of",
+        "timm_override_act_layers",
+        "timm_model_args",
+        "timm_model_ids",
+    )
     changes = {"text": dict.fromkeys((*text, "tie_word_embeddings"), DROP), "top": dict.fromkeys((*top, "image_sizes"), DROP)}
     config = read_config(Checkpoint(openvla_variant(**changes)))
     assert (config.text.width, config.text.mlp_width, config.text.layers, config.text.heads) == (4096, 11008, 32, 32)

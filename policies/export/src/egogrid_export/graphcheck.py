@@ -41,7 +41,12 @@ def _copied_bytes(file: Path) -> int:
 
 
 def compare(
-    worst: dict[str, float], graph: str, stage: str, found: np.ndarray, expected: np.ndarray, tolerance: float = PRECISIONS["fp32"].tolerance
+    worst: dict[str, float],
+    graph: str,
+    stage: str,
+    found: np.ndarray,
+    expected: np.ndarray,
+    tolerance: float = PRECISIONS["fp32"].tolerance,
 ) -> None:
     """Keeps the largest difference of each stage in `worst`; raises where it is more than `tolerance` of the largest value."""
     scale = float(np.abs(expected).max()) or 1.0
@@ -55,9 +60,7 @@ def compare(
         )
 
 
-def check_language(
-    directory: Path, layers: int, cases: list[dict[str, np.ndarray]], tolerance: float, worst: dict[str, float]
-) -> None:
+def check_language(directory: Path, layers: int, cases: list[dict[str, np.ndarray]], tolerance: float, worst: dict[str, float]) -> None:
     """`prefill` and `decode` of any family against `step{k}_logits`; decoding is fed the reference's tokens."""
     parts = [f"{layer}.{part}" for layer in range(layers) for part in ("key", "value")]
     outputs = ["logits", *(f"present.{part}" for part in parts)]

@@ -1,8 +1,8 @@
 """A LoRA adapter of the peft library, merged into a checkpoint while it is read: W + scale * B A, float32.
 
-From: a `Checkpoint` and a directory with `adapter_config.json` and `adapter_model.safetensors`. To: `MergedCheckpoint`, which answers like a
-checkpoint that was merged and saved, for any family. Linear layers, convolutions and embeddings; tensors that the adapter trained whole or
-saved with it replace the checkpoint's. What would change the result in a way that is not built is refused by name.
+From: a `Checkpoint` and a directory with `adapter_config.json` and `adapter_model.safetensors`. To: `MergedCheckpoint`, which answers like
+a checkpoint that was merged and saved, for any family. Linear layers, convolutions and embeddings; tensors that the adapter trained whole
+or saved with it replace the checkpoint's. What would change the result in a way that is not built is refused by name.
 """
 
 from __future__ import annotations
@@ -169,7 +169,9 @@ def _adapter_file(adapter: Path) -> _Adapter:
         raise MissingError(f"no directory {adapter}", f"one with {CONFIG_FILE} and {WEIGHTS_FILE}", "check --lora")
     if not (adapter / WEIGHTS_FILE).exists() and (adapter / "adapter_model.bin").exists():
         raise MissingError(
-            "the adapter is adapter_model.bin, which may run code when it is opened", WEIGHTS_FILE, "save it again with safe_serialization=True"
+            "the adapter is adapter_model.bin, which may run code when it is opened",
+            WEIGHTS_FILE,
+            "save it again with safe_serialization=True",
         )
     return _Adapter(adapter)
 

@@ -131,9 +131,7 @@ def softcapped(x: np.ndarray, cap: float | None) -> np.ndarray:
     return x if cap is None else np.tanh(x / np.float32(cap)) * np.float32(cap)
 
 
-def attention(
-    q: np.ndarray, k: np.ndarray, v: np.ndarray, scale: float, softcap: float | None = None, causal: bool = False
-) -> np.ndarray:
+def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, scale: float, softcap: float | None = None, causal: bool = False) -> np.ndarray:
     """`[heads, n, d]` over keys and values `[kv_heads, m, d]`, each shared by equally many heads: `[n, heads * d]`.
 
     Causal: the queries are the last n of the m tokens, and each sees itself and what is before it.

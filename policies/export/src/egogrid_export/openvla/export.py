@@ -76,9 +76,7 @@ def export(checkpoint: Checkpoint, work: Path, options: Options, progress: Progr
     write_manifest(work, {"family": "openvla", "precision": options.precision.name}, tables, graphs)
 
 
-def _processor(
-    checkpoint: Checkpoint, config: ModelConfig, tokenizer: Tokenizer, options: Options, progress: Progress
-) -> ProcessorConfig:
+def _processor(checkpoint: Checkpoint, config: ModelConfig, tokenizer: Tokenizer, options: Options, progress: Progress) -> ProcessorConfig:
     """Says which prompt and which statistics were chosen, and why."""
     prompt, reason = choose_prompt(config, checkpoint.directory.resolve().name, options.prompt)
     statistics, source = read_statistics(checkpoint, options.lora)

@@ -7,7 +7,14 @@ measured on a Llama 2 7B layer with 300 tokens, adding it costs as little as the
 from __future__ import annotations
 
 from egogrid_export.attention import (
-    AttentionShape, CacheShape, cached_attention, causal_mask, mixed_heads, rotated_heads, self_attention, unused_rows,
+    AttentionShape,
+    CacheShape,
+    cached_attention,
+    causal_mask,
+    mixed_heads,
+    rotated_heads,
+    self_attention,
+    unused_rows,
 )  # fmt: skip
 from egogrid_export.graph import GraphBuilder, WeightsFile
 from egogrid_export.openvla.config import ModelConfig

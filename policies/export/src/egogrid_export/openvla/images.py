@@ -1,8 +1,8 @@
 """A native picture to `pixel_values`, as the official processor does it, bit for bit; in numpy, the reference for the Rust side.
 
-From: `[height, width, 3]` u8 RGB of any size. To: `[1, 3 * towers, size, size]` f32: the same picture once per tower, each with its own mean
-and std. Source: the official `PrismaticImageProcessor` with torchvision 0.17 and Pillow 10. What comes before it in the official evaluation
-scripts (`Preprocessing`) is part of the bundle too.
+From: `[height, width, 3]` u8 RGB of any size. To: `[1, 3 * towers, size, size]` f32: the same picture once per tower, each with its own
+mean and std. Source: the official `PrismaticImageProcessor` with torchvision 0.17 and Pillow 10. What comes before it in the official
+evaluation scripts (`PREPROCESSINGS`) is part of the bundle too.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 From: `[height, width, 3]` u8 RGB. To: the same shape. Source: the official evaluation scripts call `tf.io.encode_jpeg` (quality 95, 4:2:0,
 accurate forward DCT) and then `decode_image`, which decodes with the fast integer inverse DCT and smooth ("fancy") chroma upsampling.
-Arithmetic: libjpeg's, in whole numbers; arrays of blocks are `[blocks, 8, 8]`, row by column. Checked against pictures that TensorFlow made.
+Arithmetic: libjpeg's, in whole numbers; arrays of blocks are `[blocks, 8, 8]`, row by column. Checked against TensorFlow's pictures.
 """
 
 from __future__ import annotations

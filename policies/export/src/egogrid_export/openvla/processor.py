@@ -77,7 +77,9 @@ def _entries(fields: Fields, name: str, count: int) -> list[Fields]:
 
 def _list(fields: Fields, name: str, count: int) -> list[Any]:
     if not fields.has(name):
-        raise MissingError(f"{fields.where} has no {name}", "it in the file", "save the processor with save_pretrained of the official code")
+        raise MissingError(
+            f"{fields.where} has no {name}", "it in the file", "save the processor with save_pretrained of the official code"
+        )
     values = fields.values[name]
     if not isinstance(values, list) or len(values) != count:
         fields.refuse(name, f"{count} entries, one per vision tower", "use files of one checkpoint")
