@@ -279,6 +279,12 @@ def test_options_of_this_family_are_refused_for_others(variant, tmp_path: Path, 
     assert arguments[0] in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("source", ["sensor", "estimated", "both"])
+def test_depth_is_refused_for_a_policy_that_has_none(openvla_variant, tmp_path: Path, capsys, source: str) -> None:
+    assert export(openvla_variant(), tmp_path / "bundle", "--depth", source) == WRONG
+    assert "--depth for a checkpoint of family openvla" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("arguments", "words"), [(["--prompt", "v02"], "choose from"), (["--preprocessing", "none"], "choose from")])
 def test_an_unknown_choice_is_answered_with_the_known_ones(
     openvla_variant, tmp_path: Path, capsys, arguments: list[str], words: str
