@@ -128,6 +128,10 @@ class Checkpoint:
                 rows = file.get_slice(name)[first : min(first + step, row_count)]
             yield first, _finite(name, rows)
 
+    def bytes(self) -> int:
+        """Size of all weight files."""
+        return sum((self.directory / shard).stat().st_size for shard in self.shards)
+
     def sha256(self) -> dict[str, str]:
         """Digest of every weight file."""
         digests = {}

@@ -55,20 +55,22 @@ def greedy(logits: np.ndarray, step: Callable[[int], np.ndarray], eos_id: int, c
 
 
 class Network:
-    """One checkpoint's tensors. Small ones stay in memory, those beyond `cache_bytes` in all are read again each time."""
+    """One checkpoint's tensors. What fits into `cache_bytes` stays in memory between uses, the rest is read again each time."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
         self._kept: dict[str, np.ndarray] = {}
         self._kept_bytes, self._kept_bytes_max = 0, cache_bytes()
+        self._tight = checkpoint.bytes() * 2 > self._kept_bytes_max
 
     def weight(self, name: str) -> np.ndarray:
         if name in self._kept:
-            return self._kept[name]
+            return _widened(self._kept[name])
         tensor = self._checkpoint.tensor(name)
-        if self._kept_bytes + tensor.nbytes <= self._kept_bytes_max:
-            self._kept[name] = tensor
-            self._kept_bytes += tensor.nbytes
+        kept = _halved(tensor) if self._tight else tensor
+        if self._kept_bytes + kept.nbytes <= self._kept_bytes_max:
+            self._kept[name] = kept
+            self._kept_bytes += kept.nbytes
         return tensor
 
     def keeps(self, name: str) -> bool:
@@ -154,3 +156,13 @@ def rotated(x: np.ndarray, position: int, theta: float) -> np.ndarray:
     cos, sin = np.cos(angles), np.sin(angles)
     first, second = x[..., :half], x[..., half:]
     return np.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+
+
+def _halved(tensor: np.ndarray) -> np.ndarray:
+    """The upper halves of float32 numbers whose lower halves are zero, as those of a bf16 checkpoint are; others stay as they are."""
+    bits = np.ascontiguousarray(tensor).view(np.uint32)
+    return tensor if (bits & 0xFFFF).any() else (bits >> 16).astype(np.uint16)
+
+
+def _widened(kept: np.ndarray) -> np.ndarray:
+    return kept if kept.dtype == np.float32 else (kept.astype(np.uint32) << 16).view(np.float32)
