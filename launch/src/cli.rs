@@ -114,13 +114,14 @@ pub struct DemoArgs {
 pub struct InferArgs {
     /// Directory that the exporter wrote
     pub bundle: PathBuf,
-    /// Picture, PNG or JPEG
+    /// Picture, PNG or JPEG of 8 bits per channel; gray is replicated and alpha dropped, as in the official code
     #[arg(long, value_name = "FILE")]
     pub image: PathBuf,
     /// What to do
     #[arg(long, value_name = "TEXT")]
     pub instruction: String,
-    /// Depth: .npy in metres (float) or millimetres (uint16), or 16-bit PNG in millimetres
+    /// Depth: .npy in metres (float) or millimetres (uint16), or 16-bit PNG in millimetres. Left out, a bundle with an estimator
+    /// makes it of the picture
     #[arg(long, value_name = "FILE")]
     pub depth: Option<PathBuf>,
     /// `sensor`: holes (0, NaN) are left out of every mean; `dense`: an estimator's map, used as it is; `auto`: sensor, except

@@ -95,6 +95,92 @@ fn infer_prints_the_official_tokens_and_actions() {
     }
 }
 
+/// A picture and an instruction, nothing else: the bundle's own estimator makes the depth.
+fn infer_from_picture(case: usize, image: Option<&Path>) -> (Value, Output) {
+    let scratch = tempfile::tempdir().unwrap();
+    let (described, own, _) = golden_case(case, scratch.path());
+    let image = image.map_or(own, |path| path.to_str().unwrap().to_owned());
+    let (prompt, key) = (described["prompt"].as_str().unwrap(), described["unnorm_key"].as_str().unwrap());
+    let bundle = golden_bundle();
+    let mut args = vec!["infer", &bundle, "--image", &image, "--stats", key, "--json"];
+    // The official processor takes a leading <image> for its own; our instructions are plain text.
+    args.extend(["--instruction", prompt.trim_start_matches("<image>")]);
+    let output = egogrid(&args);
+    (described, output)
+}
+
+#[test]
+fn a_picture_alone_prints_the_official_tokens_and_actions() {
+    for case in 1..=4 {
+        let (described, output) = infer_from_picture(case, None);
+        assert!(output.status.success(), "case {case}: {}", stderr(&output));
+        assert_eq!(stderr(&output), "", "an RGB picture needs no comment");
+        let answer = stdout_json(&output);
+        assert_eq!(
+            answer["token_ids"].as_array().unwrap()[..],
+            described["generated_ids"].as_array().unwrap()[..12],
+            "case {case}"
+        );
+        for (step, expected) in described["actions"].as_array().unwrap().iter().enumerate() {
+            for (dim, expected) in expected.as_array().unwrap().iter().enumerate() {
+                let found = answer["actions"][step][dim].as_f64().unwrap();
+                assert!((found - expected.as_f64().unwrap()).abs() < 1e-6, "case {case} step {step} dimension {dim}");
+            }
+        }
+        assert_eq!(answer["depth_source"], "estimated");
+        assert!(answer["stages_ms"]["estimate"].as_f64().unwrap() > answer["stages_ms"]["depth"].as_f64().unwrap());
+    }
+    let (described, output) = infer_from_picture(0, None);
+    assert_eq!(output.status.code(), Some(3));
+    let answer = stdout_json(&output);
+    assert_eq!(
+        (&answer["error"]["kind"], &answer["error"]["token_ids"]),
+        (&"early_end".into(), &described["generated_ids"])
+    );
+}
+
+/// As the official code's caller does it with Pillow: `convert("RGB")`.
+#[test]
+fn pictures_that_are_not_rgb_become_it_as_in_the_official_code_and_the_user_is_told() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (_, image, _) = golden_case(1, scratch.path());
+    let rgb = image::open(&image).unwrap().into_rgb8();
+    // Alpha that would hide half of the picture if it were composited.
+    let alpha = image::RgbaImage::from_fn(rgb.width(), rgb.height(), |x, y| {
+        let [r, g, b] = rgb.get_pixel(x, y).0;
+        image::Rgba([r, g, b, if x % 2 == 0 { 0 } else { 200 }])
+    });
+    let path = scratch.path().join("alpha.png");
+    alpha.save(&path).unwrap();
+    let (described, output) = infer_from_picture(1, Some(&path));
+    assert!(output.status.success() && stderr(&output).contains("alpha"), "{}", stderr(&output));
+    assert_eq!(
+        stdout_json(&output)["token_ids"].as_array().unwrap()[..],
+        described["generated_ids"].as_array().unwrap()[..12]
+    );
+
+    let gray = image::imageops::grayscale(&rgb);
+    let replicated =
+        image::RgbImage::from_fn(rgb.width(), rgb.height(), |x, y| image::Rgb([gray.get_pixel(x, y).0[0]; 3]));
+    let (one, three) = (scratch.path().join("gray.png"), scratch.path().join("three.png"));
+    gray.save(&one).unwrap();
+    replicated.save(&three).unwrap();
+    let [(_, one), (_, three)] = [infer_from_picture(1, Some(&one)), infer_from_picture(1, Some(&three))];
+    assert!(stderr(&one).contains("gray") && !stderr(&three).contains("gray"), "{}", stderr(&one));
+    assert_eq!(one.status.code(), three.status.code());
+    let ids = |output: &Output| {
+        let answer = stdout_json(output);
+        if answer["error"].is_null() { answer["token_ids"].clone() } else { answer["error"]["token_ids"].clone() }
+    };
+    assert_eq!(ids(&one), ids(&three));
+
+    let deep = scratch.path().join("deep.png");
+    image::ImageBuffer::<image::Luma<u16>, _>::from_pixel(8, 8, image::Luma([9000])).save(&deep).unwrap();
+    let (_, output) = infer_from_picture(1, Some(&deep));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("8 bits per channel"), "{}", stderr(&output));
+}
+
 #[test]
 fn a_generation_that_ends_early_is_exit_code_3_with_its_ids() {
     let (described, output) = infer(0, "dense");

@@ -3,7 +3,9 @@
 //! From: a family's own run of one golden case. To: the rows of a [`CheckReport`].
 
 use crate::bundle::{BundleError, GoldenCase};
-use crate::check::{CheckError, CheckReport, ids_that_differ, largest_difference};
+use crate::check::{
+    CheckError, CheckReport, estimated_tolerance, ids_that_differ, largest_difference, usual_difference,
+};
 use crate::watch::{StageOutput, Watch};
 use egogrid_runtime::policy::{ActionChunk, PolicyError};
 
@@ -39,6 +41,7 @@ fn compare(case: &GoldenCase, output: StageOutput<'_>, report: &mut CheckReport)
         StageOutput::Normalized(rows) => f64_difference(case, &stage, &mut rows.iter().flat_map(|row| row.values()))?,
         StageOutput::Actions(rows) => f64_difference(case, &stage, &mut rows.iter().flat_map(|row| row.values()))?,
         StageOutput::PixelValues(values)
+        | StageOutput::Estimator(_, values)
         | StageOutput::PatchDepth(values)
         | StageOutput::PointsXyz(values)
         | StageOutput::FreqEncoding(values)
@@ -46,9 +49,12 @@ fn compare(case: &GoldenCase, output: StageOutput<'_>, report: &mut CheckReport)
         | StageOutput::StepLogits(_, values) => {
             let expected = case.f32(&stage)?;
             same_count(case, &stage, values.len(), expected.len())?;
-            largest_difference(
-                values.iter().zip(expected).map(|(found, expected)| (f64::from(*found), f64::from(*expected))),
-            )
+            let pairs = values.iter().zip(expected).map(|(found, expected)| (f64::from(*found), f64::from(*expected)));
+            if let Some(tolerance) = case.estimates_depth().then(|| estimated_tolerance(&stage)).flatten() {
+                report.push_within(&case.name, stage, usual_difference(pairs), tolerance);
+                return Ok(());
+            }
+            largest_difference(pairs)
         }
     };
     report.push(&case.name, stage, difference);

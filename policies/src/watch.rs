@@ -10,6 +10,8 @@ pub enum StageOutput<'a> {
     TextIds(&'a [i64]),
     /// `[channels, height, width]`.
     PixelValues(&'a [f32]),
+    /// An output of the depth estimator's graph by its name.
+    Estimator(&'a str, &'a [f32]),
     /// `[rows, columns]` of sub-cells, metres.
     PatchDepth(&'a [f32]),
     /// `[patches, samples, 3]`, metres.
@@ -34,6 +36,9 @@ impl StageOutput<'_> {
         match self {
             Self::TextIds(_) => "text_ids".to_owned(),
             Self::PixelValues(_) => "pixel_values".to_owned(),
+            // `depth_m` is what a case may bring.
+            Self::Estimator("depth_m", _) => "estimated_depth_m".to_owned(),
+            Self::Estimator(name, _) => (*name).to_owned(),
             Self::PatchDepth(_) => "patch_depth_m".to_owned(),
             Self::PointsXyz(_) => "points_xyz".to_owned(),
             Self::FreqEncoding(_) => "freq_encoding".to_owned(),
@@ -64,6 +69,19 @@ impl<'a> Watch<'a> {
         if let Some(see) = &mut self.0 {
             see(output);
         }
+    }
+
+    /// As [`Self::vision`], for the depth estimator.
+    pub(crate) fn estimator(
+        &mut self,
+        outputs: impl FnOnce() -> Result<Vec<(String, Vec<f32>)>, ExecutionError>,
+    ) -> Result<(), ExecutionError> {
+        if self.0.is_some() {
+            for (name, values) in outputs()? {
+                self.show(StageOutput::Estimator(&name, &values));
+            }
+        }
+        Ok(())
     }
 
     /// The outputs of the vision graph are copied from wherever they lie, so only for somebody.

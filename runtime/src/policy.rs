@@ -75,6 +75,14 @@ pub enum PolicyError {
         /// What to do.
         remedy: &'static str,
     },
+    /// The frame carries something that the policy would have to leave unused.
+    #[error("the frame carries {what}, which this policy does not take; {remedy}")]
+    Unwanted {
+        /// What it carries.
+        what: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// The observation is there but cannot be used.
     #[error("stage {stage} refused the observation: {source}")]
     Observation {
@@ -143,6 +151,7 @@ impl PolicyError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Missing { .. } => "missing",
+            Self::Unwanted { .. } => "unwanted",
             Self::Observation { .. } => "observation",
             Self::EarlyEnd { .. } => "early_end",
             Self::WrongKind { .. } => "wrong_kind",

@@ -10,7 +10,9 @@ use std::time::Duration;
 pub enum Stage {
     /// Resize and rescale of the picture to the model's input.
     Preprocess,
-    /// Depth at the model's sub-cells: from a sensor or from the estimator.
+    /// The depth estimator's graph; only where a frame brings no depth.
+    Estimate,
+    /// Depth at the model's sub-cells: averages of a sensor's or an estimator's map.
     Depth,
     /// Back-projection and frequency encoding.
     Ego3d,
@@ -34,8 +36,9 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Preprocess,
+        Self::Estimate,
         Self::Depth,
         Self::Ego3d,
         Self::Vision,
@@ -52,6 +55,7 @@ impl Stage {
     pub fn name(self) -> &'static str {
         match self {
             Self::Preprocess => "preprocess",
+            Self::Estimate => "estimate",
             Self::Depth => "depth",
             Self::Ego3d => "ego3d",
             Self::Vision => "vision",
@@ -67,7 +71,7 @@ impl Stage {
 
     /// Whether the time of this stage is spent inside ONNX Runtime.
     pub fn is_onnx(self) -> bool {
-        matches!(self, Self::Vision | Self::Prefill | Self::Decode)
+        matches!(self, Self::Estimate | Self::Vision | Self::Prefill | Self::Decode)
     }
 }
 

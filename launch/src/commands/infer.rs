@@ -14,7 +14,7 @@ use egogrid_runtime::observation::Observation;
 use egogrid_runtime::perception::depth::SensorRules;
 use egogrid_runtime::policy::{ActionChunk, PolicyError};
 use egogrid_runtime::stage::StageTimes;
-use image::ImageReader;
+use image::{ColorType, DynamicImage, ImageReader, RgbImage as RgbBuffer};
 use nalgebra::{Isometry3, Matrix3, Rotation3, Translation3, UnitQuaternion};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -57,7 +57,9 @@ pub fn run(common: &Common, args: &InferArgs) -> CommandResult {
                 }));
             }
             Err(match error {
-                PolicyError::Missing { .. } | PolicyError::Observation { .. } => CommandError::usage(error),
+                PolicyError::Missing { .. } | PolicyError::Unwanted { .. } | PolicyError::Observation { .. } => {
+                    CommandError::usage(error)
+                }
                 _ => CommandError::check(error),
             })
         }
@@ -106,14 +108,25 @@ fn read_rgb(path: &Path) -> anyhow::Result<RgbImage> {
     limits.max_image_height = Some(SIDE_PX_MAX);
     reader.limits(limits);
     let picture = reader.decode().with_context(name)?;
-    if picture.color().has_alpha() {
-        bail!(
-            "{}: the picture has an alpha channel; save it as RGB, so that what is behind it is decided by you",
-            path.display()
-        );
-    }
-    let rgb = picture.into_rgb8();
+    let rgb = official_rgb(path, picture)?;
     Ok(RgbImage::new(rgb.width(), rgb.height(), rgb.into_raw())?)
+}
+
+/// To RGB as the official code does it (Pillow's `convert("RGB")`): gray three times, alpha dropped and not composited. Said on stderr.
+fn official_rgb(path: &Path, picture: DynamicImage) -> anyhow::Result<RgbBuffer> {
+    let done = match picture.color() {
+        ColorType::Rgb8 => None,
+        ColorType::L8 => Some("gray: the value is taken for red, green and blue"),
+        ColorType::La8 => {
+            Some("gray with alpha: the value is taken for red, green and blue, and alpha is dropped, not composited")
+        }
+        ColorType::Rgba8 => Some("an alpha channel: it is dropped, not composited, as in the official code"),
+        other => bail!("{}: {other:?}; expected a picture of 8 bits per channel: convert it first", path.display()),
+    };
+    if let Some(done) = done {
+        eprintln!("{}: {done}", path.display());
+    }
+    Ok(picture.into_rgb8())
 }
 
 /// `kind` as on the command line; `image_px` is the size of the picture inside the model.
@@ -131,7 +144,7 @@ fn read_depth(path: &Path, kind: &str, image_px: [u32; 2]) -> anyhow::Result<Dep
     } else {
         let picture =
             ImageReader::open(path)?.with_guessed_format()?.decode().with_context(|| path.display().to_string())?;
-        let image::DynamicImage::ImageLuma16(picture) = picture else {
+        let DynamicImage::ImageLuma16(picture) = picture else {
             bail!("{}: {:?}; expected a 16-bit gray PNG in millimetres, or .npy", path.display(), picture.color());
         };
         let (width, height) = picture.dimensions();
@@ -181,11 +194,7 @@ pub(crate) fn stages_ms(times: &StageTimes) -> Value {
 }
 
 fn depth_source(chunk: &ActionChunk) -> &'static str {
-    match chunk.depth.map(|depth| depth.kind) {
-        Some(DepthKind::Sensor) => "sensor",
-        Some(DepthKind::Dense) => "dense",
-        None => "none",
-    }
+    chunk.depth.map_or("none", |depth| depth.origin.name())
 }
 
 fn answer(chunk: &ActionChunk) -> Value {

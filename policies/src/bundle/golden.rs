@@ -38,6 +38,11 @@ pub struct GoldenCase {
 }
 
 impl GoldenCase {
+    /// Whether its depth is to be estimated from its picture.
+    pub fn estimates_depth(&self) -> bool {
+        self.observation.frame.depth.is_none() && self.tensors.contains_key("estimated_depth_m")
+    }
+
     /// The `f32` tensor `name`.
     pub fn f32(&self, name: &str) -> Result<&[f32], BundleError> {
         match self.tensors.get(name) {
@@ -143,7 +148,9 @@ impl Reader {
         } else {
             None
         };
-        let (depth, intrinsics) = (Some(self.depth()?), Some(intrinsics));
+        // A case without depth is one whose depth is estimated.
+        let depth = if self.tensors.contains_key("depth_m") { Some(self.depth()?) } else { None };
+        let intrinsics = Some(intrinsics);
         Ok(Frame { stamp: Stamp::default(), rgb, depth, intrinsics, base_from_camera })
     }
 

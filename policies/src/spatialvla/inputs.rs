@@ -3,10 +3,10 @@
 //! From: [`Frame`] at the camera's own sizes. To: [`super::session`], straight into the memory of the graph. What the frame
 //! lacks is an error here, before anything is computed with it.
 
-use crate::bundle::manifest::{Ego3dSpec as Ego3dTable, PointFrame as TableFrame};
+use crate::bundle::manifest::{DepthSource, Ego3dSpec as Ego3dTable, PointFrame as TableFrame};
 use crate::bundle::{BundleError, Manifest};
 use crate::failure::observed;
-use egogrid_runtime::camera::{CameraIntrinsics, Frame};
+use egogrid_runtime::camera::{CameraIntrinsics, DepthImage, Frame};
 use egogrid_runtime::perception::arithmetic::Arithmetic;
 use egogrid_runtime::perception::depth::{DepthCells, DepthReport, SensorRules, SubCellDepth};
 use egogrid_runtime::perception::ego3d::{Ego3d, Ego3dSpec, PointFrame};
@@ -27,6 +27,10 @@ pub(super) struct Inputs {
 #[derive(Debug)]
 pub(super) struct DepthInput {
     cells: DepthCells,
+    /// Of the picture inside the model, and so of the estimator's map.
+    width_px: u32,
+    takes_given: bool,
+    estimates: bool,
 }
 
 /// Points of a frame and their encoding.
@@ -54,7 +58,12 @@ impl Inputs {
         let needs_extrinsics = tables.ego3d.frame == TableFrame::Base;
         Ok(Self {
             pixels: PixelInput::new(image_px, table),
-            depth: DepthInput { cells },
+            depth: DepthInput {
+                cells,
+                width_px: image_px[0],
+                takes_given: tables.depth.sources.contains(&DepthSource::Sensor),
+                estimates: tables.depth.sources.contains(&DepthSource::Estimated),
+            },
             points: PointInput { ego3d, image_px, needs_extrinsics, points_m },
         })
     }
@@ -68,15 +77,35 @@ impl Inputs {
 }
 
 impl DepthInput {
-    /// Depth at every sub-cell, `[rows, cols]` metres.
-    pub(super) fn average(&mut self, frame: &Frame) -> Result<(SubCellDepth<'_>, DepthReport), PolicyError> {
-        let Some(depth) = &frame.depth else {
-            return Err(PolicyError::Missing {
+    /// The depth that the frame brings; `None` where the estimator is to make it of the picture.
+    pub(super) fn given<'a>(&self, frame: &'a Frame) -> Result<Option<&'a DepthImage>, PolicyError> {
+        match &frame.depth {
+            Some(depth) if self.takes_given => Ok(Some(depth)),
+            None if self.estimates => Ok(None),
+            Some(_) => Err(PolicyError::Unwanted {
                 what: "depth",
-                remedy: "switch the camera's depth stream on, of the same view and exposure",
-            });
-        };
+                remedy: "this bundle estimates depth from the picture, as its checkpoint was trained: leave depth out, \
+                         or export the checkpoint with --depth both or --depth sensor",
+            }),
+            None => Err(PolicyError::Missing {
+                what: "depth",
+                remedy: "switch the camera's depth stream on, of the same view and exposure, \
+                         or export a checkpoint that has an estimator with --depth both",
+            }),
+        }
+    }
+
+    /// A given map at every sub-cell, `[rows, cols]` metres.
+    pub(super) fn average(&mut self, depth: &DepthImage) -> Result<(SubCellDepth<'_>, DepthReport), PolicyError> {
         self.cells.average(depth).map_err(observed(Stage::Depth))
+    }
+
+    /// The estimator's map, `[height, width]` metres at the size of the picture inside the model, at every sub-cell.
+    pub(super) fn average_estimated(
+        &mut self,
+        depth_m: &[f32],
+    ) -> Result<(SubCellDepth<'_>, DepthReport), PolicyError> {
+        self.cells.average_estimated(self.width_px, depth_m).map_err(observed(Stage::Depth))
     }
 }
 

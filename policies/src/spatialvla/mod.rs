@@ -13,7 +13,7 @@ mod tables;
 pub(crate) use replay::replay;
 pub(crate) use tables::check_tables;
 
-use crate::bundle::manifest::{PointFrame, SpatialVlaTables};
+use crate::bundle::manifest::{DepthSource, PointFrame, SpatialVlaTables};
 use crate::bundle::{Bundle, Manifest};
 use crate::failure::{failed, observed};
 use crate::generation::{Generation, generate};
@@ -76,6 +76,7 @@ impl SpatialVla {
     pub fn infer_watched(&mut self, observation: &Observation, watch: Watch<'_>) -> Result<ActionChunk, PolicyError> {
         let (frame, mut watch, mut times) = (&observation.frame, watch, StageTimes::default());
         let (inputs, session) = (&mut self.inputs, &mut self.session);
+        let given_depth = inputs.depth.given(frame)?;
 
         times.measure(Stage::Preprocess, || -> Result<(), PolicyError> {
             let text_ids = self.prompt.ids(&observation.instruction).map_err(observed(Stage::Preprocess))?;
@@ -86,7 +87,14 @@ impl SpatialVla {
             watch.show(StageOutput::PixelValues(pixels));
             Ok(())
         })?;
-        let (patch_depth, depth) = times.measure(Stage::Depth, || inputs.depth.average(frame))?;
+        if given_depth.is_none() {
+            times.measure(Stage::Estimate, || session.run_estimator()).map_err(failed(Stage::Estimate))?;
+            watch.estimator(|| session.estimator_outputs()).map_err(failed(Stage::Estimate))?;
+        }
+        let (patch_depth, depth) = times.measure(Stage::Depth, || match given_depth {
+            Some(depth) => inputs.depth.average(depth),
+            None => inputs.depth.average_estimated(session.estimated_depth_m().map_err(failed(Stage::Depth))?),
+        })?;
         watch.show(StageOutput::PatchDepth(patch_depth.depth_m));
         times.measure(Stage::Ego3d, || {
             let encoding = session.freq_encoding_mut().map_err(failed(Stage::Ego3d))?;
@@ -140,7 +148,7 @@ fn spec(id: String, manifest: &Manifest, tables: &SpatialVlaTables) -> PolicySpe
         chunk_len: manifest.chunk.length,
         steps_executed: manifest.chunk.steps_executed,
         control_hz: manifest.chunk.control_hz,
-        needs_depth: true,
+        needs_depth: !tables.depth.sources.contains(&DepthSource::Estimated),
         needs_extrinsics: tables.ego3d.frame == PointFrame::Base,
     }
 }

@@ -2,23 +2,51 @@
 //!
 //! From: `bundle.toml`. To: [`super::session`], which then binds tensors by names that are known to be there.
 
-use crate::bundle::manifest::{Ego3dSpec, SpatialVlaTables};
+use crate::bundle::manifest::{DepthSource, Ego3dSpec, SpatialVlaTables};
 use crate::bundle::{BundleError, Manifest};
 use crate::graph_tables::{check_language, check_names, f32_tensor, require, width};
+use egogrid_runtime::execution::{Dim, Element, TensorSpec};
+
+/// The depth estimator's graph.
+pub(super) const ESTIMATOR: &str = "depth";
+/// Its metric depth, `[1, height, width]` at the size of `pixel_values`.
+pub(super) const ESTIMATED_DEPTH: &str = "depth_m";
+/// How its other outputs begin: stages by which a check names what differs.
+const ESTIMATOR_STAGES: &str = "zoe_";
+const ESTIMATOR_OUTPUTS_MAX: usize = 16;
 
 /// Checks names, types and shapes of every graph in the manifest.
 pub(crate) fn check_tables(manifest: &Manifest, own: &SpatialVlaTables) -> Result<(), BundleError> {
-    check_names(manifest, &["vision", "prefill", "decode"])?;
+    let estimated = own.depth.sources.contains(&DepthSource::Estimated);
+    let names = [ESTIMATOR, "vision", "prefill", "decode"];
+    check_names(manifest, &names[usize::from(!estimated)..])?;
     let features = width(manifest, "vision", "image_features")?;
     let hidden = width(manifest, "vision", "siglip_last_hidden")?;
     let rows = manifest.prompt.image_tokens;
     let image = &manifest.image;
     let pixels = f32_tensor("pixel_values", &[1, 3, image.height_px, image.width_px]);
+    if estimated {
+        check_estimator(manifest, &pixels)?;
+    }
     let encoding = f32_tensor("freq_encoding", &[1, rows, encoding_width(&own.ego3d)]);
     let feature_rows = f32_tensor("image_features", &[1, rows, features]);
     let halves = ["siglip_last_hidden", "pos_embed_3d"].map(|name| f32_tensor(name, &[1, rows, hidden]));
     require(manifest, "vision", &[pixels, encoding], &[[feature_rows].as_slice(), &halves].concat())?;
     check_language(manifest, features)
+}
+
+/// Pixels to depth of the same size; any further output must be one that a check can compare.
+fn check_estimator(manifest: &Manifest, pixels: &TensorSpec) -> Result<(), BundleError> {
+    let image = &manifest.image;
+    let depth = f32_tensor(ESTIMATED_DEPTH, &[1, image.height_px, image.width_px]);
+    let outputs = manifest.graph(ESTIMATOR).map_or(&[][..], |table| &table.outputs);
+    let stage = |spec: &&TensorSpec| {
+        let fixed = spec.shape.iter().all(|dim| matches!(dim, Dim::Fixed(1..)));
+        spec.name.starts_with(ESTIMATOR_STAGES) && spec.dtype == Element::F32 && fixed
+    };
+    let stages = outputs.iter().filter(stage).take(ESTIMATOR_OUTPUTS_MAX).cloned();
+    let expected: Vec<TensorSpec> = std::iter::once(depth).chain(stages).collect();
+    require(manifest, ESTIMATOR, std::slice::from_ref(pixels), &expected)
 }
 
 /// Numbers per patch after the frequency encoding: a value, its sines and its cosines, for three axes of every sample.

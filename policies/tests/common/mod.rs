@@ -170,6 +170,16 @@ fn hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Copies bundle `from` to `to` with text of its manifest replaced, which must be there.
+pub fn rewrite_manifest(from: &Path, to: &Path, old: &str, new: &str) {
+    rewrite(from, to, "README.md", <[u8]>::to_vec);
+    let manifest = fs::read_to_string(to.join("bundle.toml")).unwrap();
+    let body = manifest.split_once('\n').unwrap().1;
+    assert!(body.contains(old), "{old}");
+    let body = body.replacen(old, new, 1);
+    fs::write(to.join("bundle.toml"), format!("# sha256 {}\n{body}", hex(body.as_bytes()))).unwrap();
+}
+
 /// Copies bundle `from` to `to` with one file changed, and with digests that are right again.
 pub fn rewrite(from: &Path, to: &Path, file: &str, change: impl Fn(&[u8]) -> Vec<u8>) {
     for entry in fs::read_dir(from).unwrap() {

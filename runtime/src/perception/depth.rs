@@ -12,11 +12,33 @@ use crate::camera::{DepthImage, DepthKind, SIDE_PX_MAX};
 /// Largest number of sub-cells: far above any model, low enough that a typing error in a bundle cannot take the memory.
 pub const CELLS_MAX: u32 = 1 << 16;
 
+/// Where the depth of one observation came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DepthOrigin {
+    /// With the frame, from a sensor.
+    Sensor,
+    /// With the frame, from somebody's estimator.
+    Dense,
+    /// From the picture, by the policy's own estimator.
+    Estimated,
+}
+
+impl DepthOrigin {
+    /// The name in output and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sensor => "sensor",
+            Self::Dense => "dense",
+            Self::Estimated => "estimated",
+        }
+    }
+}
+
 /// How good the depth of one observation was.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DepthReport {
-    /// Sensor or estimator.
-    pub kind: DepthKind,
+    /// Where it came from.
+    pub origin: DepthOrigin,
     /// Sub-cells in all.
     pub cells: u32,
     /// Sub-cells without one valid pixel.
@@ -73,6 +95,16 @@ pub enum DepthError {
         share_max: f32,
         /// Nearest, farthest.
         range_m: [f32; 2],
+    },
+    /// A map of another size than it says.
+    #[error(
+        "a depth map of {width_px} px width has {found} values, expected whole rows; the bundle is damaged: run `egogrid check` on it"
+    )]
+    WrongLength {
+        /// Stated.
+        width_px: u32,
+        /// Values there.
+        found: usize,
     },
     /// An estimator gave something that is not a depth.
     #[error(
@@ -201,22 +233,39 @@ impl DepthCells {
     /// Too many sub-cells without a valid pixel (sensor), or a value that is not finite (dense).
     pub fn average(&mut self, depth: &DepthImage) -> Result<(SubCellDepth<'_>, DepthReport), DepthError> {
         let report = match depth.kind() {
-            DepthKind::Dense => self.average_dense(depth)?,
+            DepthKind::Dense => self.average_dense(depth.width_px() as usize, depth.data_m(), DepthOrigin::Dense)?,
             DepthKind::Sensor => self.average_sensor(depth)?,
         };
         Ok((SubCellDepth { rows: self.rows, cols: self.cols, depth_m: &self.depth_m }, report))
     }
 
+    /// The same for what the policy's own estimator made of the picture: `[height, width]` metres, every pixel counts.
+    ///
+    /// # Errors
+    /// No whole rows, or a value that is not finite.
+    pub fn average_estimated(
+        &mut self,
+        width_px: u32,
+        depth_m: &[f32],
+    ) -> Result<(SubCellDepth<'_>, DepthReport), DepthError> {
+        let width = width_px as usize;
+        if depth_m.is_empty() || !depth_m.len().is_multiple_of(width.max(1)) || width == 0 {
+            return Err(DepthError::WrongLength { width_px, found: depth_m.len() });
+        }
+        let report = self.average_dense(width, depth_m, DepthOrigin::Estimated)?;
+        Ok((SubCellDepth { rows: self.rows, cols: self.cols, depth_m: &self.depth_m }, report))
+    }
+
     /// Unweighted mean over every pixel that a cell touches, summed and divided in float32 in the order of the official
     /// code.
-    fn average_dense(&mut self, depth: &DepthImage) -> Result<DepthReport, DepthError> {
-        let (width, height) = (depth.width_px() as usize, depth.height_px() as usize);
+    fn average_dense(&mut self, width: usize, depth_m: &[f32], origin: DepthOrigin) -> Result<DepthReport, DepthError> {
+        let height = depth_m.len() / width;
         let (rows, cols) = (self.rows as usize, self.cols as usize);
         for row in 0..rows {
             let (top, bottom) = (row * height / rows, ((row + 1) * height).div_ceil(rows));
             for col in 0..cols {
                 let (left, right) = (col * width / cols, ((col + 1) * width).div_ceil(cols));
-                let lines = depth.data_m()[top * width..bottom * width].chunks_exact(width);
+                let lines = depth_m[top * width..bottom * width].chunks_exact(width);
                 let sum = lines.flat_map(|line| &line[left..right]).fold(0.0f32, |sum, value| sum + value);
                 let mean = sum / (bottom - top) as f32 / (right - left) as f32;
                 if !mean.is_finite() {
@@ -225,7 +274,7 @@ impl DepthCells {
                 self.depth_m[row * cols + col] = mean;
             }
         }
-        Ok(self.report(DepthKind::Dense, 0, 0.0, 0.0))
+        Ok(self.report(origin, 0, 0.0, 0.0))
     }
 
     /// Mean over the valid pixels, weighted with the part of each pixel that lies in the cell. Weights are whole
@@ -254,7 +303,7 @@ impl DepthCells {
         let fill_distance_cells_max = fill_from_nearest(&mut self.depth_m, &self.valid, self.cols as usize);
         let weight_all = f64::from(depth.width_px()) * f64::from(depth.height_px()) * f64::from(cells);
         let invalid_share = ((weight_all - weight_valid) / weight_all) as f32;
-        Ok(self.report(DepthKind::Sensor, cells_empty, fill_distance_cells_max, invalid_share))
+        Ok(self.report(DepthOrigin::Sensor, cells_empty, fill_distance_cells_max, invalid_share))
     }
 
     /// Every native column of one row of cells: sums over the rows in it.
@@ -279,13 +328,13 @@ impl DepthCells {
 
     fn report(
         &self,
-        kind: DepthKind,
+        origin: DepthOrigin,
         cells_empty: u32,
         fill_distance_cells_max: f32,
         invalid_share: f32,
     ) -> DepthReport {
         let cells = self.rows * self.cols;
-        DepthReport { kind, cells, cells_empty, cells_filled: cells_empty, fill_distance_cells_max, invalid_share }
+        DepthReport { origin, cells, cells_empty, cells_filled: cells_empty, fill_distance_cells_max, invalid_share }
     }
 }
 

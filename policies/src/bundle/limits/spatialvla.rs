@@ -17,11 +17,13 @@ pub(super) fn check(manifest: &Manifest, tables: &SpatialVlaTables) -> Result<()
         return Err(BundleError::field("image.rescale", rescale, "more than 0, at most 1"));
     }
     let sources = &tables.depth.sources;
-    if sources.as_slice() != [DepthSource::Sensor] {
+    let known: [&[DepthSource]; 3] =
+        [&[DepthSource::Sensor], &[DepthSource::Estimated], &[DepthSource::Sensor, DepthSource::Estimated]];
+    if !known.contains(&sources.as_slice()) {
         return Err(BundleError::field(
             "depth.sources",
             format!("{sources:?}"),
-            "[\"sensor\"]: this release has no depth estimator",
+            "sensor, estimated or both, in this order",
         ));
     }
     check_ego3d(manifest, &tables.ego3d)?;

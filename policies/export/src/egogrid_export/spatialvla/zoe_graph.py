@@ -36,12 +36,13 @@ class _Builder:
     def build(self) -> GraphBuilder:
         graph, config, backbone = self._graph, self._config, self._config.backbone
         pixels = graph.input("pixel_values", "f32", [1, 3, self._image_px, self._image_px])
-        graph.output("depth_m", "f32", [1, self._image_px, self._image_px])
+        # In the order of computing: a check names the first that differs.
         graph.output("zoe_pixel_values", "f32", [1, 3, INPUT_PX, INPUT_PX])
         graph.output(f"zoe_backbone_{len(backbone.taps)}", "f32", [1, backbone.tokens, backbone.width])
         if config.router:
             graph.output("zoe_domain_logits", "f32", [1, 2])
         graph.output("zoe_predicted_depth", "f32", [1, config.output_side, config.output_side])
+        graph.output("depth_m", "f32", [1, self._image_px, self._image_px])
 
         half = graph.constant("half", np.float32(0.5))
         centered = graph.op("Sub", [self._resized(pixels, "into"), half])

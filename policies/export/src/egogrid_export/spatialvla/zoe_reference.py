@@ -48,7 +48,8 @@ class ZoeReference(Network):
         depth = self.metric_depth(self.relative_features(fused[-1]), bottleneck, fused, found)
         found["zoe_predicted_depth"] = depth[None]
         found["estimated_depth_m"] = self.output_depth(depth, pixel_values.shape[-1])[None]
-        return found
+        # Files hold memory as it lies, and a transposed view lies transposed.
+        return {name: np.ascontiguousarray(values) for name, values in found.items()}
 
     def input_pixels(self, pixel_values: np.ndarray) -> np.ndarray:
         """Padded by reflection, resized, normalized: `[1, 3, 384, 384]`. Values may leave -1..=1."""
