@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,17 @@ def test_a_bundle_with_an_adapter_has_its_logits_and_names_its_file(official: Of
         assert largest(golden[f"case{case}.step0_logits"], expected[f"case_{number}.first_step_logits"]) <= LOGITS_MAX
         assert np.array_equal(golden[f"case{case}.actions"][0], expected[f"case_{number}.action"])
     assert '"adapter_model.safetensors" = ' in (tmp_path / "bundle" / "bundle.toml").read_text()
+
+
+def test_statistics_beside_the_adapter_are_those_of_the_fine_tune(official: Official, tmp_path: Path, capsys) -> None:
+    directory = tmp_path / "adapter"
+    shutil.copytree(official.directory / "lora", directory)
+    mine = {"mine": {"action": {"q01": [-1.0] * 3, "q99": [1.0] * 3, "mask": [True, True, False]}}}
+    (directory / "dataset_statistics.json").write_text(json.dumps(mine))
+    arguments = [str(official.directory / "ckpt"), str(tmp_path / "bundle"), "--lora", str(directory), "--skip-check"]
+    assert main(arguments) == 0
+    assert "1 statistics keys from dataset_statistics.json of adapter" in capsys.readouterr().err
+    assert json.loads((tmp_path / "bundle" / "statistics.json").read_text()) == mine
 
 
 def test_every_way_of_reading_gives_the_same_merged_weights(base: Path, tmp_path: Path) -> None:

@@ -154,8 +154,9 @@ def test_statistics_beside_the_weights_replace_those_of_the_configuration(openvl
     assert manifest["cache"]["capacity"] == 16 + manifest["prompt"]["text_tokens_max"] + 2
 
 
-def test_a_generation_that_ends_early_is_stored_up_to_its_end(openvla_variant, tmp_path: Path) -> None:
-    assert main([str(openvla_variant(favoured_id=2)), str(tmp_path / "bundle"), "--skip-check", "--quiet"]) == 0
+def test_a_generation_that_ends_early_is_stored_up_to_its_end_and_said(openvla_variant, tmp_path: Path, capsys) -> None:
+    assert main([str(openvla_variant(favoured_id=2)), str(tmp_path / "bundle"), "--skip-check"]) == 0
+    assert "makes no action (early_end" in capsys.readouterr().err
     golden = load_file(tmp_path / "bundle" / "golden.safetensors")
     for number in range(2):
         ids = golden[f"case{number}.token_ids"].tolist()

@@ -19,6 +19,7 @@ from egogrid_export.bundle import write_json, write_manifest
 from egogrid_export.checkpoint import Checkpoint
 from egogrid_export.errors import CheckpointError
 from egogrid_export.graph import WeightsFile
+from egogrid_export.openvla.actions import ending
 from egogrid_export.openvla.cases import Case, load_cases, synthetic_cases
 from egogrid_export.openvla.config import ModelConfig, read_config
 from egogrid_export.openvla.golden import as_stored, golden_tensors
@@ -103,8 +104,13 @@ def _golden(
     progress: Progress,
 ) -> list[dict[str, np.ndarray]]:
     """The reference and the weights that it keeps live only here."""
-    reference = Reference(checkpoint, config)
-    return [golden_tensors(case, config, processor, tokenizer, reference) for case in progress.over(cases, "compute golden cases")]
+    reference, golden = Reference(checkpoint, config), []
+    for number, case in enumerate(progress.over(cases, "compute golden cases")):
+        golden.append(golden_tensors(case, config, processor, tokenizer, reference))
+        token_ids = golden[-1]["token_ids"].tolist()
+        if (ended := ending(config, token_ids)) is not None:
+            progress.line(f"note: case {number} makes no action ({ended}, ids {token_ids}), which trained weights seldom do")
+    return golden
 
 
 def _tables(checkpoint: Checkpoint, config: ModelConfig, processor: ProcessorConfig, cache: CacheShape) -> dict[str, dict[str, Any]]:
