@@ -28,6 +28,23 @@ const HOMES: [(&str, &str, &str); 3] = [
 /// Files that may hold `unsafe`, each block with a `// SAFETY:` line.
 const UNSAFE_ALLOWED: [&str; 1] = ["runtime/src/execution/weights.rs"];
 const LINES_MAX: usize = 500;
+/// What the control tick is made of: no lock, no clock of its own, no log line. `runtime/tests/tick_memory.rs` proves the
+/// rest, that it takes no memory.
+const IN_THE_TICK: [&str; 2] = ["runtime/src/safety", "runtime/src/schedule"];
+const NOT_IN_THE_TICK: [&str; 12] = [
+    "Mutex",
+    "RwLock",
+    "Condvar",
+    "Barrier",
+    "OnceLock",
+    "LazyLock",
+    "mpsc",
+    "thread",
+    "Instant",
+    "SystemTime",
+    "tracing",
+    "println",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
@@ -103,6 +120,24 @@ fn each_library_is_named_in_its_own_folder_only() {
             });
             if named && !path.starts_with(home) && path != Path::new("tests/layering.rs") {
                 problems.push(format!("{}: names `{library}`, which belongs to {home}; {instead}", path.display()));
+            }
+        }
+    }
+    refuse(&problems);
+}
+
+#[test]
+fn the_control_tick_has_no_lock_no_clock_and_no_log_line() {
+    let mut problems = Vec::new();
+    for (path, text) in sources(&[".rs"]) {
+        if !IN_THE_TICK.iter().any(|folder| path.starts_with(folder)) {
+            continue;
+        }
+        for line in text.lines() {
+            let code = line.split("//").next().unwrap_or_default();
+            let words = code.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+            for word in words.filter(|word| NOT_IN_THE_TICK.contains(word)) {
+                problems.push(format!("{}: `{word}`; pass time and values in, hand results out", path.display()));
             }
         }
     }

@@ -6,6 +6,7 @@
 //! [`safety::SafeAction`], and only that can be sent.
 
 pub mod camera;
+pub mod clock;
 pub mod embodiment;
 pub mod endpoint;
 #[cfg(feature = "onnx")]

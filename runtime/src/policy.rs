@@ -62,6 +62,13 @@ impl ActionChunk {
         };
         self.actions.iter().enumerate().map(delta).collect()
     }
+
+    /// Smallest probability of each action's tokens; NaN where there is none.
+    pub fn step_confidence(&self) -> Vec<f32> {
+        let per_step = self.confidence.len() / self.actions.len().max(1);
+        let of_step = |step: usize| self.confidence.get(step * per_step..(step + 1) * per_step).unwrap_or(&[]);
+        (0..self.actions.len()).map(|step| of_step(step).iter().copied().fold(f32::NAN, f32::min)).collect()
+    }
 }
 
 /// Why there is no chunk. The loop holds on every one of them.

@@ -3,10 +3,11 @@
 //! From: an observation. To: `steps_executed` safe actions at the sink, and the next observation. In lockstep the
 //! world waits for us, so a policy without an answer costs a hold and not a stale command.
 
+use crate::clock::Moment;
 use crate::endpoint::{ActionSink, EndpointError, ObservationSource};
 use crate::observation::Observation;
 use crate::policy::{ActionChunk, Policy, PolicyError};
-use crate::safety::{Gate, SafeAction};
+use crate::safety::{Asked, Gate, SafeAction};
 use crate::schedule::ChunkSchedule;
 use crate::stage::{Stage, StageTimes};
 use std::time::{Duration, Instant};
@@ -32,7 +33,7 @@ pub trait LoopObserver {
     fn on_look(&mut self, look: &Look<'_>);
 }
 
-/// The parts of the loop. Holds no thread and no clock of its own.
+/// The parts of the loop. Holds no thread, and its clock is the number of actions sent.
 pub struct LockstepLoop<'a, W> {
     /// The policy.
     pub policy: &'a mut dyn Policy,
@@ -44,6 +45,8 @@ pub struct LockstepLoop<'a, W> {
     pub gate: &'a mut Gate,
     /// Longest wait for the world's answer.
     pub wait_max: Duration,
+    /// The world's time: one tick further with every action sent. Starts anywhere.
+    pub now: Moment,
 }
 
 impl<W: ObservationSource + ActionSink> LockstepLoop<'_, W> {
@@ -58,23 +61,27 @@ impl<W: ObservationSource + ActionSink> LockstepLoop<'_, W> {
     ) -> Result<Observation, EndpointError> {
         let arrived = Instant::now();
         let mut times = StageTimes::default();
-        self.gate.observe(observation.state.as_ref());
+        self.gate.observe(observation.state.as_ref(), self.now);
+        let exposed = self.now;
         let answer = self.policy.infer(observation).and_then(|chunk| {
             times.merge(&chunk.times);
-            times.measure(Stage::Schedule, || self.schedule.accept(&chunk))?;
+            times.measure(Stage::Schedule, || self.schedule.accept(&chunk, exposed))?;
             Ok(chunk)
         });
+        self.gate.looked(answer.is_ok());
+        if answer.is_err() {
+            self.schedule.reset();
+        }
+        let tick = self.gate.rate().tick();
         let mut sent = Vec::with_capacity(usize::from(self.schedule.steps_executed()));
-        match &answer {
-            Ok(_) => {
-                while let Some(planned) = times.measure(Stage::Schedule, || self.schedule.next_action()) {
-                    sent.push(times.measure(Stage::Safety, || self.gate.check(&planned.action)));
-                }
+        loop {
+            let planned = times.measure(Stage::Schedule, || self.schedule.next_action(self.now, tick));
+            if planned.is_none() && !sent.is_empty() {
+                break;
             }
-            Err(_) => {
-                self.schedule.reset();
-                sent.push(times.measure(Stage::Safety, || self.gate.hold_for_policy()));
-            }
+            let asked = planned.unwrap_or(Asked::Nothing);
+            sent.push(times.measure(Stage::Safety, || self.gate.tick(self.now, asked)));
+            self.now = self.now.plus(tick);
         }
         for action in &sent {
             times.measure(Stage::Publish, || self.world.send(action))?;
@@ -88,5 +95,6 @@ impl<W: ObservationSource + ActionSink> LockstepLoop<'_, W> {
     pub fn reset(&mut self) {
         self.policy.reset();
         self.schedule.reset();
+        self.gate.begin_at_rest();
     }
 }

@@ -1,7 +1,10 @@
 //! One look of the loop: what the policy cannot say safely becomes a hold, and the observer is told why.
 #![allow(clippy::unwrap_used)]
 
+mod safety_support;
+
 use egogrid_runtime::camera::{Frame, RgbImage, Stamp};
+use egogrid_runtime::clock::{ControlRate, Moment};
 use egogrid_runtime::endpoint::{ActionSink, EndpointError, ObservationSource};
 use egogrid_runtime::grids::{ActionRow, NormalizedRow};
 use egogrid_runtime::observation::{EndEffectorState, Observation};
@@ -11,6 +14,7 @@ use egogrid_runtime::schedule::ScheduleConfig;
 use egogrid_runtime::stage::StageTimes;
 use egogrid_runtime::tick::{LockstepLoop, Look, LoopObserver};
 use nalgebra::Isometry3;
+use safety_support::teleported;
 use std::time::Duration;
 
 fn observation() -> Observation {
@@ -96,22 +100,24 @@ fn looks(rows: &[&[f64]], count: usize) -> (World, Reasons, Gate) {
     let config = SafetyConfig {
         workspace_min_m: [-1.0; 3],
         workspace_max_m: [1.0; 3],
-        step_m_max: 0.05,
-        rotation_rad_max: 0.2,
-        policy_failures_max: 3,
+        speed_m_s_max: 1.0,
+        angular_speed_rad_s_max: 4.0,
+        command_ms_max: 50.0,
+        ..teleported()
     };
-    let mut gate = Gate::new(config.checked().unwrap());
+    let mut gate = Gate::new(config.checked().unwrap(), ControlRate::new(20.0).unwrap()).unwrap();
     let mut policy = Rows(spec, rows.iter().map(|row| row.to_vec()).collect());
     let (mut world, mut reasons) = (World(vec![]), Reasons::default());
+    let mut control = LockstepLoop {
+        policy: &mut policy,
+        world: &mut world,
+        schedule: &mut schedule,
+        gate: &mut gate,
+        wait_max: Duration::ZERO,
+        now: Moment::START,
+    };
     for _ in 0..count {
-        let mut one = LockstepLoop {
-            policy: &mut policy,
-            world: &mut world,
-            schedule: &mut schedule,
-            gate: &mut gate,
-            wait_max: Duration::ZERO,
-        };
-        one.look(&observation(), &mut reasons).unwrap();
+        control.look(&observation(), &mut reasons).unwrap();
     }
     (world, reasons, gate)
 }

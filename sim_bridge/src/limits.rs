@@ -15,8 +15,8 @@ pub const CHUNK_LEN_MAX: usize = 64;
 pub const JOINTS_MAX: usize = 64;
 /// Most token confidences of a chunk: three per step.
 pub const CONFIDENCE_MAX: usize = 3 * CHUNK_LEN_MAX;
-/// Most safety reasons of a chunk: six rules and axes per step.
-pub const REASONS_MAX: usize = 6 * CHUNK_LEN_MAX;
+/// Most safety reasons of a chunk: `runtime::safety::INTERVENTIONS_MAX` per step.
+pub const REASONS_MAX: usize = 9 * CHUNK_LEN_MAX;
 /// Most stage times of a status.
 pub const STAGES_MAX: usize = 16;
 /// Most tasks of a simulator.

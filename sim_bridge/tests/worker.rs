@@ -5,10 +5,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use egogrid_runtime::clock::{ControlRate, Moment};
 use egogrid_runtime::endpoint::{ActionSink, EndpointError, ObservationSource};
 use egogrid_runtime::grids::Action;
 use egogrid_runtime::observation::Observation;
-use egogrid_runtime::safety::{Gate, SafeAction, SafetyConfig, StopReason};
+use egogrid_runtime::safety::{Asked, Gate, Origin, SafeAction, SafetyConfig, StopReason};
 use egogrid_sim_bridge::codec;
 use egogrid_sim_bridge::endpoint::{ActionLabel, BridgeSession, SimClient};
 use egogrid_sim_bridge::message::ActionChunk;
@@ -53,18 +54,26 @@ fn rig(fault: &str) -> Rig {
 
 /// A gate that lets through what the toy can do, and more than it takes.
 fn gate() -> Gate {
+    let off = serde_json::json!({ "unbounded": "the toy takes any step" });
     let config: SafetyConfig = serde_json::from_value(serde_json::json!({
         "workspace_min_m": [-2.0, -2.0, -2.0], "workspace_max_m": [2.0, 2.0, 2.0],
-        "step_m_max": 0.5, "rotation_rad_max": 1.0, "policy_failures_max": 3,
+        "speed_m_s_max": 10.0, "acceleration_m_s2_max": off, "jerk_m_s3_max": off,
+        "angular_speed_rad_s_max": 20.0, "angular_acceleration_rad_s2_max": off, "angular_jerk_rad_s3_max": off,
+        "orientation_cone": off, "gripper_debounce_ms": off, "confidence_min": off, "dead_man_ms_max": off,
+        "observation_ms_max": 1000.0, "state_ms_max": 1000.0, "response_ms": 0.0, "command_ms_max": 50.0,
+        "policy_failures_max": 3,
     }))
     .unwrap();
-    Gate::new(config.checked().unwrap())
+    Gate::new(config.checked().unwrap(), ControlRate::new(20.0).unwrap()).unwrap()
 }
 
 fn safe(observation: &Observation, translation_m: [f64; 3]) -> SafeAction {
     let mut gate = gate();
-    gate.observe(observation.state.as_ref());
-    gate.check(&Action::from_physical(translation_m, [0.0; 3], 1.0).unwrap())
+    let now = Moment::START;
+    gate.observe(observation.state.as_ref(), now);
+    let expires = now.plus(Duration::from_millis(50));
+    let origin = Origin { sequence: observation.sequence, index: 0, exposed: now, expires, confidence: 1.0 };
+    gate.tick(now, Asked::Step(Action::from_physical(translation_m, [0.0; 3], 1.0).unwrap(), origin))
 }
 
 fn signal(name: &str, worker: &Worker) {
@@ -294,7 +303,7 @@ fn listeners_get_what_was_sent_with_the_gates_reasons() {
     rig.sim.send(&safe(&start, [0.01, 0.0, 0.0])).unwrap();
     let mut stopped = gate();
     stopped.stop(StopReason::Operator);
-    rig.sim.send(&stopped.check(&Action::STANDSTILL_OPEN)).unwrap();
+    rig.sim.send(&stopped.tick(Moment::START, Asked::Nothing)).unwrap();
     rig.sim.observe(PATIENCE).unwrap();
     let sample = heard.recv_timeout(PATIENCE).unwrap().unwrap();
     let payload = sample.payload().to_bytes();

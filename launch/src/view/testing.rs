@@ -5,9 +5,10 @@ use super::{Outcome, Recorder};
 use egogrid_action_grids::fit::{GridShape, uniform};
 use egogrid_action_grids::{Action, ActionTokenizer, NormalizedRow, TokenKind, TokenTable};
 use egogrid_runtime::camera::{CameraIntrinsics, DepthImage, DepthKind, Frame, RgbImage, Stamp};
+use egogrid_runtime::clock::{ControlRate, Moment};
 use egogrid_runtime::observation::{EndEffectorState, Observation};
 use egogrid_runtime::policy::{ActionChunk, PolicyError};
-use egogrid_runtime::safety::{Gate, SafeAction, SafetyConfig};
+use egogrid_runtime::safety::{Asked, Bound, Gate, Origin, SafeAction, SafetyConfig};
 use egogrid_runtime::stage::{Stage, StageTimes};
 use egogrid_runtime::tick::{Look, LoopObserver};
 use nalgebra::Isometry3;
@@ -18,6 +19,7 @@ use std::time::Duration;
 pub(crate) struct Run {
     pub tokenizer: Arc<ActionTokenizer>,
     gate: Gate,
+    now: Moment,
     sequence: u64,
     /// Whether the camera's place is known.
     pub placed: bool,
@@ -34,12 +36,24 @@ impl Run {
         let safety = SafetyConfig {
             workspace_min_m: [-1.0; 3],
             workspace_max_m: [1.0; 3],
-            step_m_max: 0.02,
-            rotation_rad_max: 0.1,
+            speed_m_s_max: 1.0,
+            acceleration_m_s2_max: Bound::unbounded("a test"),
+            jerk_m_s3_max: Bound::unbounded("a test"),
+            angular_speed_rad_s_max: 5.0,
+            angular_acceleration_rad_s2_max: Bound::unbounded("a test"),
+            angular_jerk_rad_s3_max: Bound::unbounded("a test"),
+            orientation_cone: Bound::unbounded("a test"),
+            gripper_debounce_ms: Bound::unbounded("a test"),
+            confidence_min: Bound::unbounded("a test"),
+            observation_ms_max: 100.0,
+            state_ms_max: 100.0,
+            response_ms: 0.0,
+            command_ms_max: 20.0,
+            dead_man_ms_max: Bound::unbounded("a test"),
             policy_failures_max: 3,
         };
-        let gate = Gate::new(safety.checked().unwrap());
-        Self { tokenizer, gate, sequence: 0, placed: true, step_m: [0.01, 0.0, 0.0] }
+        let gate = Gate::new(safety.checked().unwrap(), ControlRate::new(50.0).unwrap()).unwrap();
+        Self { tokenizer, gate, now: Moment::START, sequence: 0, placed: true, step_m: [0.01, 0.0, 0.0] }
     }
 
     pub(crate) fn observation(&mut self, side_px: u32) -> Observation {
@@ -82,12 +96,19 @@ impl Run {
         }
     }
 
+    fn tick(&mut self, action: Option<Action>) -> SafeAction {
+        let (now, tick) = (self.now, self.gate.rate().tick());
+        self.now = now.plus(tick);
+        let origin = Origin { sequence: self.sequence, index: 0, exposed: now, expires: self.now, confidence: 0.9 };
+        self.gate.tick(now, action.map_or(Asked::Nothing, |action| Asked::Step(action, origin)))
+    }
+
     /// One look of a picture of `side_px`, shown to `observer`.
     pub(crate) fn look(&mut self, side_px: u32, observer: &mut dyn LoopObserver) {
         let observation = self.observation(side_px);
         let chunk = self.chunk();
-        self.gate.observe(observation.state.as_ref());
-        let sent: Vec<SafeAction> = chunk.deltas().unwrap().iter().map(|action| self.gate.check(action)).collect();
+        self.gate.observe(observation.state.as_ref(), self.now);
+        let sent: Vec<SafeAction> = chunk.deltas().unwrap().iter().map(|action| self.tick(Some(*action))).collect();
         let latency = Duration::from_millis(12);
         observer.on_look(&Look {
             observation: &observation,
@@ -102,7 +123,8 @@ impl Run {
     pub(crate) fn look_without_answer(&mut self, observer: &mut dyn LoopObserver) {
         let observation = self.observation(8);
         let error = PolicyError::EarlyEnd { token_ids: vec![100, 1], expected: 6, eos_id: 1 };
-        let sent = [self.gate.hold_for_policy()];
+        self.gate.looked(false);
+        let sent = [self.tick(None)];
         let times = StageTimes::default();
         let look =
             Look { observation: &observation, chunk: Err(&error), sent: &sent, times: &times, latency: Duration::ZERO };

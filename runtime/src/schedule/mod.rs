@@ -2,13 +2,10 @@
 
 mod chunk;
 
-pub use chunk::{ChunkSchedule, Planned};
+pub use chunk::ChunkSchedule;
 
 use crate::policy::PolicySpec;
 use serde::Deserialize;
-
-/// Fastest control loop that is accepted.
-pub const CONTROL_HZ_MAX: f32 = 500.0;
 
 /// What the file says. Unknown keys are errors, so a typo cannot become a default.
 #[derive(Debug, Clone, PartialEq, Deserialize)]

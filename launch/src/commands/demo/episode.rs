@@ -4,6 +4,7 @@ use super::summary::Summary;
 use super::watch::{EpisodeStart, Watch, Watched};
 use super::{Pipeline, SIM_WAIT_MAX};
 use crate::view::Outcome;
+use egogrid_runtime::clock::Moment;
 use egogrid_runtime::endpoint::EndpointError;
 use egogrid_runtime::observation::Observation;
 use egogrid_runtime::tick::LockstepLoop;
@@ -35,13 +36,14 @@ impl Episode<'_> {
         summary: &mut Summary,
         interrupted: &AtomicBool,
     ) -> EpisodeResult {
-        pipeline.gate.rearm();
+        let rearmed = pipeline.gate.rearm(Moment::START);
         let mut result = EpisodeResult { outcome: Outcome::Failure, steps: 0, looks: 0 };
         let mut last = None;
-        match self.steps(pipeline, watch, summary, interrupted, (&mut result, &mut last)) {
-            Ok(outcome) => result.outcome = outcome,
-            Err(error) => result.outcome = Outcome::Harness { reason: error.to_string() },
-        }
+        let ran = match rearmed {
+            Ok(()) => self.steps(pipeline, watch, summary, interrupted, (&mut result, &mut last)),
+            Err(refused) => Ok(Outcome::SafetyStop { reason: refused.to_string() }),
+        };
+        result.outcome = ran.unwrap_or_else(|error| Outcome::Harness { reason: error.to_string() });
         watch.episode_ended(&result, last.as_ref());
         result
     }
@@ -68,6 +70,7 @@ impl Episode<'_> {
             schedule: &mut pipeline.schedule,
             gate: &mut pipeline.gate,
             wait_max: SIM_WAIT_MAX,
+            now: Moment::START,
         };
         control.reset();
         let mut observation = first.observation;

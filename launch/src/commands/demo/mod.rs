@@ -15,6 +15,7 @@ use crate::exit::{CommandError, CommandResult, Failure};
 use crate::view::Outcome;
 use anyhow::{Context, anyhow};
 use egogrid_policies::bundle::Bundle;
+use egogrid_runtime::clock::ControlRate;
 use egogrid_runtime::policy::Policy;
 use egogrid_runtime::safety::Gate;
 use egogrid_runtime::schedule::{ChunkSchedule, ScheduleConfig};
@@ -130,7 +131,9 @@ fn assemble_pipeline(common: &Common, args: &DemoArgs, bundle: &Bundle) -> Comma
         ScheduleConfig { steps_executed: args.steps_executed }.checked(policy.spec()).map_err(CommandError::usage)?;
     let mut sim = SimClient::connect(&session, &robot, SIM_WAIT_MAX).map_err(CommandError::missing)?;
     sim.set_label(ActionLabel { policy_id: policy.spec().id.clone() });
-    Ok(Pipeline { policy, schedule, gate: Gate::new(embodiment.limits), sim, worker, _session: session })
+    let rate = ControlRate::new(sim.info().control_hz).map_err(CommandError::usage)?;
+    let gate = Gate::new(embodiment.limits, rate).map_err(CommandError::usage)?;
+    Ok(Pipeline { policy, schedule, gate, sim, worker, _session: session })
 }
 
 fn run_episodes(

@@ -1,0 +1,61 @@
+//! The control tick takes no memory from the heap, whatever it is asked and whatever it has to say about it.
+
+#![allow(clippy::unwrap_used)]
+
+mod safety_support;
+
+use allocation_counter::measure;
+use egogrid_runtime::clock::Moment;
+use egogrid_runtime::safety::{Asked, Gate, Origin, StopReason};
+use nalgebra::{Isometry3, UnitQuaternion, Vector3};
+use safety_support::random::Random;
+use safety_support::{any_config, state};
+use std::time::Duration;
+
+#[test]
+fn the_counter_counts() {
+    assert!(measure(|| drop(std::hint::black_box(vec![1u8; 100]))).count_total == 1);
+}
+
+#[test]
+fn no_tick_of_the_gate_allocates() {
+    let mut random = Random::new(7);
+    let mut kinds = std::collections::BTreeSet::new();
+    for _ in 0..60 {
+        let (config, rate) = any_config(&mut random);
+        let mut gate = Gate::new(config.checked().unwrap(), rate).unwrap();
+        let mut now = Moment::from_ns(1_000_000_000);
+        for tick in 0..600u64 {
+            let at = Vector3::new(0.35, 0.6, 0.26) + Vector3::from([0; 3].map(|_| random.signed() * 0.08));
+            let turned = UnitQuaternion::from_scaled_axis(Vector3::from([0; 3].map(|_| random.signed() * 0.3)));
+            let reported = state(Isometry3::from_parts(at.into(), turned));
+            let values =
+                [0; 7].map(|_| random.signed() * 0.1).map(|value| if tick % 200 == 150 { f64::NAN } else { value });
+            let values = [values[0], values[1], values[2], values[3], values[4], values[5], values[6].abs()];
+            let exposed = now.minus(Duration::from_millis(if tick % 40 == 5 { 400 } else { 10 }));
+            let confidence = if tick % 30 == 2 { 0.0 } else { 1.0 };
+            let origin = Origin { sequence: tick, index: 0, exposed, expires: now.plus(rate.tick()), confidence };
+            let late = if tick % 100 == 60 { 9 } else { 1 };
+            let mut safe = None;
+            let used = measure(|| {
+                gate.operator(tick % 300 != 299, now);
+                if tick % 3 != 0 {
+                    gate.observe(Some(&reported), now);
+                }
+                if tick % 250 == 120 {
+                    gate.stop(StopReason::Operator);
+                }
+                if tick % 10 == 0 {
+                    let _ = gate.rearm(now);
+                }
+                gate.looked(tick % 17 != 0);
+                safe =
+                    Some(gate.tick(now, if tick % 23 == 0 { Asked::Nothing } else { Asked::Values(values, origin) }));
+            });
+            assert_eq!((used.count_total, used.bytes_total), (0, 0), "tick {tick}: {safe:?}");
+            kinds.extend(safety_support::kinds(&safe.unwrap()));
+            now = now.plus(rate.tick() * late);
+        }
+    }
+    assert!(kinds.len() > 15, "the proof is only as good as what happened: {kinds:?}");
+}
