@@ -124,7 +124,7 @@ pub fn stats_key(bundle: &Bundle, asked: Option<&str>) -> CommandResult<String> 
     }
 }
 
-/// A warm policy; `depth` says which readings of the depth camera count.
+/// A warm policy; `depth` says which readings of the depth camera count, for families that look at it.
 ///
 /// # Errors
 /// Everything that keeps the graphs from starting.
@@ -135,8 +135,21 @@ pub fn policy(
     stats_key: &str,
     depth: SensorRules,
 ) -> CommandResult<Box<dyn Policy>> {
-    let options = LoadOptions { stats_key: stats_key.to_owned(), graph: graph_options(common)? };
-    registry::load_with_depth(environment, bundle, &options, depth)
+    let options = LoadOptions { stats_key: stats_key.to_owned(), graph: graph_options(common)?, preprocessing: None };
+    policy_with(environment, bundle, &options, depth)
+}
+
+/// The same with all options given.
+///
+/// # Errors
+/// As [`policy`].
+pub fn policy_with(
+    environment: &Environment,
+    bundle: &Bundle,
+    options: &LoadOptions,
+    depth: SensorRules,
+) -> CommandResult<Box<dyn Policy>> {
+    registry::load_with_depth(environment, bundle, options, depth)
         .map_err(|error: LoadError| CommandError::missing_if(error.is_missing(), error))
 }
 

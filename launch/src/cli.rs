@@ -4,7 +4,14 @@
 #![allow(missing_docs)]
 
 use clap::{Args, Parser, Subcommand};
+use egogrid_policies::bundle::manifest::PreprocessingSpec;
 use std::path::PathBuf;
+
+const PREPROCESSINGS: [&str; 3] = [
+    PreprocessingSpec::Processor.name(),
+    PreprocessingSpec::Evaluation.name(),
+    PreprocessingSpec::EvaluationCenterCrop.name(),
+];
 
 /// Runs vision-language-action policies: camera frames and an instruction in, safe end-effector deltas out.
 #[derive(Debug, Parser)]
@@ -141,6 +148,9 @@ pub struct InferArgs {
     /// Statistics key; may be left out when the bundle has only one
     #[arg(long, value_name = "KEY")]
     pub stats: Option<String>,
+    /// What comes before the model's own processor, for families that have a choice [default: the bundle's]
+    #[arg(long, value_name = "NAME", value_parser = PREPROCESSINGS)]
+    pub preprocessing: Option<String>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

@@ -40,7 +40,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut cases = bundle.golden()?;
     let stats_key = cases.first().map_or_else(String::new, |case| case.stats_key.clone());
     let start = Instant::now();
-    let mut policy = registry::load(&environment, &bundle, &LoadOptions { stats_key, graph: options.clone() })?;
+    let load = LoadOptions { stats_key, graph: options.clone(), preprocessing: None };
+    let mut policy = registry::load(&environment, &bundle, &load)?;
     println!("{}: verified in {verified:.0?}, loaded in {:.0?}, {options:?}", bundle.id(), start.elapsed());
 
     // One that ends early is over sooner than a chunk.

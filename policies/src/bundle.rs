@@ -19,7 +19,7 @@ pub use intrinsics::StoredIntrinsics;
 pub use manifest::{FamilyTables, Manifest};
 
 use crate::registry::Family;
-use egogrid_action_grids::{ActionTokenizer, StatisticsTable};
+use egogrid_action_grids::{ActionBins, ActionTokenizer, StatisticsTable};
 use intrinsics::IntrinsicsTable;
 use std::path::{Path, PathBuf};
 
@@ -36,8 +36,7 @@ const GRID_FILE: &str = "grid.json";
 const STATISTICS_FILE: &str = "statistics.json";
 const INTRINSICS_FILE: &str = "intrinsics.json";
 const GOLDEN_FILE: &str = "golden.safetensors";
-const REQUIRED_FILES: [&str; 7] =
-    [TOKENIZER_FILE, GRID_FILE, STATISTICS_FILE, INTRINSICS_FILE, GOLDEN_FILE, WEIGHTS_FILE, "README.md"];
+const COMMON_FILES: [&str; 5] = [TOKENIZER_FILE, STATISTICS_FILE, GOLDEN_FILE, WEIGHTS_FILE, "README.md"];
 const JSON_BYTES_MAX: u64 = 16 << 20;
 const TOKENIZER_BYTES_MAX: u64 = 128 << 20;
 const GOLDEN_BYTES_MAX: u64 = 512 << 20;
@@ -47,9 +46,23 @@ const GOLDEN_BYTES_MAX: u64 = 512 << 20;
 pub struct Bundle {
     dir: PathBuf,
     manifest: Manifest,
-    action_tokenizer: ActionTokenizer,
     statistics: StatisticsTable,
-    intrinsics: IntrinsicsTable,
+    own: OwnFiles,
+}
+
+/// What only one family has, besides its tables.
+#[derive(Debug, Clone)]
+enum OwnFiles {
+    SpatialVla { action_tokenizer: Box<ActionTokenizer>, intrinsics: IntrinsicsTable },
+    OpenVla { bins: ActionBins },
+}
+
+/// Files that `family` has besides [`COMMON_FILES`] and its graphs.
+fn own_files(family: Family) -> &'static [&'static str] {
+    match family {
+        Family::SpatialVla => &[GRID_FILE, INTRINSICS_FILE],
+        Family::OpenVla => &[],
+    }
 }
 
 impl Bundle {
@@ -69,12 +82,18 @@ impl Bundle {
         let manifest = read_manifest(dir)?;
         files::check_listing(dir, &manifest)?;
         let json = |file| files::read_verified(dir, &manifest, file, JSON_BYTES_MAX);
-        let action_tokenizer = grid::parse(&json(GRID_FILE)?, &manifest)?;
         let statistics = serde_json::from_slice::<StatisticsTable>(&json(STATISTICS_FILE)?);
         let statistics = statistics.map_err(|error| json_error(STATISTICS_FILE, &error))?;
-        let intrinsics = IntrinsicsTable::parse(&json(INTRINSICS_FILE)?)?;
+        let own = match &manifest.tables {
+            FamilyTables::SpatialVla(_) => OwnFiles::SpatialVla {
+                action_tokenizer: Box::new(grid::parse(&json(GRID_FILE)?, &manifest)?),
+                intrinsics: IntrinsicsTable::parse(&json(INTRINSICS_FILE)?)?,
+            },
+            FamilyTables::OpenVla(tables) => OwnFiles::OpenVla { bins: limits::openvla::bins(&manifest, tables)? },
+        };
+        check_statistics(&manifest, &statistics)?;
         files::verify_all(dir, &manifest, progress)?;
-        Ok(Self { dir: dir.to_path_buf(), manifest, action_tokenizer, statistics, intrinsics })
+        Ok(Self { dir: dir.to_path_buf(), manifest, statistics, own })
     }
 
     /// Where it lies.
@@ -98,8 +117,29 @@ impl Bundle {
     }
 
     /// Grids, token table and cell points, checked against each other.
-    pub fn action_tokenizer(&self) -> &ActionTokenizer {
-        &self.action_tokenizer
+    ///
+    /// # Errors
+    /// A family without grids.
+    pub fn action_tokenizer(&self) -> Result<&ActionTokenizer, BundleError> {
+        match &self.own {
+            OwnFiles::SpatialVla { action_tokenizer, .. } => Ok(action_tokenizer),
+            OwnFiles::OpenVla { .. } => Err(self.other_family(Family::SpatialVla)),
+        }
+    }
+
+    /// Fixed bins and their ids.
+    ///
+    /// # Errors
+    /// A family without them.
+    pub fn action_bins(&self) -> Result<&ActionBins, BundleError> {
+        match &self.own {
+            OwnFiles::OpenVla { bins } => Ok(bins),
+            OwnFiles::SpatialVla { .. } => Err(self.other_family(Family::OpenVla)),
+        }
+    }
+
+    fn other_family(&self, wanted: Family) -> BundleError {
+        BundleError::OtherFamily { found: self.family(), wanted }
     }
 
     /// Statistics of every data set of the checkpoint.
@@ -111,9 +151,12 @@ impl Bundle {
     /// its own, as in the official processor. Which one it was is part of the answer.
     ///
     /// # Errors
-    /// Neither is there.
+    /// Neither is there, or the family does not look at the camera's geometry.
     pub fn intrinsics(&self, stats_key: &str) -> Result<StoredIntrinsics, BundleError> {
-        self.intrinsics.get(stats_key)
+        match &self.own {
+            OwnFiles::SpatialVla { intrinsics, .. } => intrinsics.get(stats_key),
+            OwnFiles::OpenVla { .. } => Err(self.other_family(Family::SpatialVla)),
+        }
     }
 
     /// The golden cases, in order.
@@ -178,8 +221,22 @@ pub fn parse_manifest(bytes: &[u8]) -> Result<Manifest, BundleError> {
     limits::check(&manifest)?;
     match &manifest.tables {
         FamilyTables::SpatialVla(tables) => crate::spatialvla::check_tables(&manifest, tables)?,
+        FamilyTables::OpenVla(tables) => crate::openvla::check_tables(&manifest, tables)?,
     }
     Ok(manifest)
+}
+
+/// Every key can be used by the family: one arm with one gripper, or as many dimensions as the cache has room for.
+fn check_statistics(manifest: &Manifest, statistics: &StatisticsTable) -> Result<(), BundleError> {
+    match manifest.family() {
+        Family::SpatialVla => statistics.iter().try_for_each(|(key, stats)| {
+            stats.one_arm().map(|_| ()).map_err(|source| BundleError::Statistics { key: key.to_owned(), source })
+        }),
+        Family::OpenVla => {
+            let widest = statistics.iter().map(|(_, stats)| stats.dims()).max().unwrap_or_default();
+            limits::check_capacity(manifest, widest as u32)
+        }
+    }
 }
 
 fn json_error(file: &'static str, error: &serde_json::Error) -> BundleError {

@@ -11,6 +11,7 @@ mod failure;
 mod generation;
 mod graph_tables;
 mod greedy;
+pub mod openvla;
 mod prompt;
 pub mod registry;
 pub mod spatialvla;

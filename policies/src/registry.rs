@@ -1,12 +1,14 @@
 //! Family name to constructor. A closed list: what is not here cannot be loaded.
 
+use crate::bundle::manifest::PreprocessingSpec;
 use crate::bundle::{Bundle, BundleError};
+use crate::openvla::OpenVla;
 use crate::spatialvla::SpatialVla;
 use egogrid_action_grids::StatsError;
 use egogrid_runtime::embodiment::DepthConfig;
 use egogrid_runtime::execution::{Environment, ExecutionError, GraphOptions};
 use egogrid_runtime::perception::depth::{DepthError, SensorRules};
-use egogrid_runtime::policy::Policy;
+use egogrid_runtime::policy::{Policy, PolicySpec};
 use std::fmt;
 use std::str::FromStr;
 
@@ -15,16 +17,27 @@ use std::str::FromStr;
 pub enum Family {
     /// SpatialVLA, arXiv:2501.15830.
     SpatialVla,
+    /// OpenVLA, arXiv:2406.09246.
+    OpenVla,
 }
 
 impl Family {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::SpatialVla];
+    pub const ALL: [Self; 2] = [Self::SpatialVla, Self::OpenVla];
 
     /// As in `bundle.toml`.
     pub fn name(self) -> &'static str {
         match self {
             Self::SpatialVla => "spatialvla",
+            Self::OpenVla => "openvla",
+        }
+    }
+
+    /// Whether it looks at depth and at the camera's geometry, or at the picture only.
+    pub fn uses_geometry(self) -> bool {
+        match self {
+            Self::SpatialVla => true,
+            Self::OpenVla => false,
         }
     }
 }
@@ -51,6 +64,8 @@ pub struct LoadOptions {
     pub stats_key: String,
     /// Where and how the graphs run.
     pub graph: GraphOptions,
+    /// Another preprocessing than the bundle's own; only for families that have several.
+    pub preprocessing: Option<PreprocessingSpec>,
 }
 
 /// Why there is no policy.
@@ -65,6 +80,14 @@ pub enum LoadError {
     /// No such statistics.
     #[error(transparent)]
     Statistics(#[from] StatsError),
+    /// A choice that the family does not have.
+    #[error("a policy of family {family} has one preprocessing, found {asked} asked for; leave it out")]
+    Preprocessing {
+        /// Of the bundle.
+        family: Family,
+        /// As asked.
+        asked: PreprocessingSpec,
+    },
     /// Rules for depth that exclude everything.
     #[error(transparent)]
     Depth(#[from] DepthError),
@@ -86,7 +109,7 @@ pub fn load(environment: &Environment, bundle: &Bundle, options: &LoadOptions) -
     load_with_depth(environment, bundle, options, whole_depth()?)
 }
 
-/// [`load`], with rules for the camera's depth.
+/// [`load`], with rules for the camera's depth, for families that look at it.
 ///
 /// # Errors
 /// As [`load`].
@@ -98,6 +121,21 @@ pub fn load_with_depth(
 ) -> Result<Box<dyn Policy>, LoadError> {
     match bundle.family() {
         Family::SpatialVla => Ok(Box::new(SpatialVla::load(environment, bundle, options, rules)?)),
+        Family::OpenVla => Ok(Box::new(OpenVla::load(environment, bundle, options)?)),
+    }
+}
+
+/// What the manifest says of every family, and what this one needs with each frame.
+pub(crate) fn spec(bundle: &Bundle, needs_depth: bool, needs_extrinsics: bool) -> PolicySpec {
+    let (image, chunk) = (&bundle.manifest().image, &bundle.manifest().chunk);
+    PolicySpec {
+        id: bundle.id(),
+        image_px: [image.width_px, image.height_px],
+        chunk_len: chunk.length,
+        steps_executed: chunk.steps_executed,
+        control_hz: chunk.control_hz,
+        needs_depth,
+        needs_extrinsics,
     }
 }
 

@@ -19,7 +19,7 @@ fn a_whole_bundle_is_taken_and_says_what_it_is() {
     let bundle = open(&TinyBundle::new()).unwrap();
     assert_eq!(bundle.id(), "spatialvla/tiny");
     assert_eq!(bundle.statistics().keys().collect::<Vec<_>>(), ["a/1"]);
-    assert_eq!(bundle.action_tokenizer().translation_grid().cell_count(), 8);
+    assert_eq!(bundle.action_tokenizer().unwrap().translation_grid().cell_count(), 8);
     let stored = bundle.intrinsics("a/1").unwrap();
     assert_eq!((stored.key.as_str(), stored.intrinsics.focal_px()), ("default", [4.5, 4.5]));
 }
@@ -117,7 +117,8 @@ fn every_wrong_value_of_the_manifest_is_refused_by_name() {
     let defects = [
         ("schema_version = 1", "schema_version = 2", "schema_version 2"),
         ("schema_version = 1", "schema_version = \"1\"", "schema_version"),
-        ("family = \"spatialvla\"", "family = \"openvla\"", "[\"spatialvla\"]"),
+        ("family = \"spatialvla\"", "family = \"octo\"", "[\"spatialvla\", \"openvla\"]"),
+        ("family = \"spatialvla\"", "family = \"openvla\"", "depth"),
         ("precision = \"fp32\"", "precision = \"fp8\"", "fp8"),
         ("exporter = \"a test\"", "exporter = \"a test\"\nnote = 1", "note"),
         ("[depth]", "[dept]", "dept"),
@@ -170,6 +171,58 @@ fn every_wrong_value_of_the_manifest_is_refused_by_name() {
 }
 
 #[test]
+fn every_wrong_value_of_an_openvla_manifest_is_refused_by_name() {
+    let whole = open(&TinyBundle::openvla()).unwrap();
+    assert_eq!((whole.id().as_str(), whole.action_bins().unwrap().ids()), ("openvla/tiny", 16..20));
+    assert!(matches!(whole.action_tokenizer(), Err(BundleError::OtherFamily { .. })));
+    assert!(matches!(whole.intrinsics("arm"), Err(BundleError::OtherFamily { .. })));
+    let defects = [
+        ("family = \"openvla\"", "family = \"spatialvla\"", "letterbox_fill"),
+        ("width_px = 4", "width_px = 5", "a square"),
+        ("strategy = \"letterbox\"", "strategy = \"stretch\"", "stretch"),
+        ("strategy = \"letterbox\"", "strategy = \"resize_naive\"", "letterbox_fill is there"),
+        ("letterbox_fill = [127, 127, 127]\n", "", "letterbox_fill is missing"),
+        ("letterbox_fill = [127, 127, 127]", "letterbox_fill = [127, 127, 256]", "letterbox_fill"),
+        ("preprocessing = \"processor\"", "preprocessing = \"training\"", "training"),
+        ("preprocessing = \"processor\"\n", "", "preprocessing"),
+        ("mean = [0.5,", "mean = [nan,", "towers.mean"),
+        ("std = [0.25,", "std = [0.0,", "towers.std"),
+        ("std = [0.25, 0.25, 0.25]", "std = [0.25, 0.25]", "std"),
+        (", { mean = [0.0, 0.0, 0.0], std = [1.0, 1.0, 1.0] }", "", "pixel_values"),
+        ("lowercase = true\n", "", "lowercase"),
+        ("lowercase = true", "lowercase = 1", "lowercase"),
+        ("final_id = 3", "final_id = 26", "final_id"),
+        ("final_id = 3", "final = 3", "final"),
+        ("action_end_id = 20", "action_end_id = 27", "action_end_id"),
+        ("action_end_id = 20", "action_end_id = 3", "before id 3"),
+        ("bins = 4", "bins = 1", "2 to"),
+        ("bins = 4", "bins = 18", "end token"),
+        ("length = 1\nsteps_executed = 1", "length = 2\nsteps_executed = 1", "chunk.length"),
+        ("capacity = 19", "capacity = 5", "cache.capacity"),
+        ("name = \"patch_features\"", "name = \"patches\"", "patch_features"),
+        ("shape = [1, 6, 4, 4]", "shape = [1, 3, 4, 4]", "pixel_values"),
+        ("vocabulary_size = 26", "vocabulary_size = 25", "logits"),
+    ];
+    for (from, to, names) in defects {
+        let error = open(&TinyBundle::openvla().replace(from, to)).expect_err(to).to_string();
+        assert!(error.contains(names), "{to}: {error}");
+    }
+    // The cache has room for exactly the widest action.
+    let wider =
+        TinyBundle::openvla().replace("capacity = 19", "capacity = 20").manifest.replace(", 19, 2]", ", 20, 2]");
+    let error = open(&TinyBundle { manifest: wider, ..TinyBundle::openvla() }).unwrap_err().to_string();
+    assert!(error.contains("cache.capacity is 20, expected 19"), "{error}");
+}
+
+/// The spatialvla family moves one arm with one gripper; statistics of another robot are refused with their key.
+#[test]
+fn statistics_that_the_family_cannot_use_are_refused() {
+    let rows = r#"{"two arms": {"action": {"q01": [0, 0], "q99": [1, 1], "mask": [true, true]}}}"#;
+    let error = open(&TinyBundle::new().replace_file("statistics.json", rows)).unwrap_err().to_string();
+    assert!(error.contains("two arms") && error.contains("2 dimensions"), "{error}");
+}
+
+#[test]
 fn every_wrong_number_of_the_tables_is_refused_by_name() {
     let grid = |from: &str, to: &str| {
         let text =
@@ -198,7 +251,7 @@ fn every_wrong_number_of_the_tables_is_refused_by_name() {
         ),
         (grid("\"yaw\": [-1, 0, 1]}", "\"yaw\": [-1, 0, 1]}, \"cell_point\": {}"), "cell_point"),
         (statistics("\"q99\": [1", "\"q99\": [-2"), "q99"),
-        (statistics("\"q01\": [-1,", "\"q01\": ["), "q01"),
+        (statistics("\"q01\": [-1,", "\"q01\": ["), "as in `q01`"),
         (statistics("\"mask\"", "\"masks\""), "mask"),
         (
             (

@@ -3,7 +3,8 @@
 
 mod common;
 
-use common::{environment, golden_bundle, rewrite};
+use common::{environment, golden_bundle, openvla_bundle, rewrite};
+use egogrid_policies::bundle::manifest::PreprocessingSpec;
 use egogrid_policies::bundle::{Bundle, BundleError};
 use egogrid_policies::check::{CheckError, CheckReport, TOLERANCES, check};
 use egogrid_policies::registry::{self, LoadError, LoadOptions};
@@ -16,9 +17,9 @@ fn checked(dir: &Path) -> Result<CheckReport, CheckError> {
     check(&environment(), &Bundle::open(dir).unwrap(), &GraphOptions::default())
 }
 
-/// A copy of the golden bundle whose golden file has one number changed.
-fn with_golden_number(dir: &Path, tensor: &str, change: fn(f32) -> f32) {
-    rewrite(&golden_bundle(), dir, "golden.safetensors", |bytes| {
+/// A copy of bundle `from` whose golden file has one number changed.
+fn with_golden_number(from: &Path, dir: &Path, tensor: &str, change: fn(f32) -> f32) {
+    rewrite(from, dir, "golden.safetensors", |bytes| {
         let file = SafeTensors::deserialize(bytes).unwrap();
         let mut data: HashMap<String, Vec<u8>> =
             file.iter().map(|(name, view)| (name.to_owned(), view.data().to_vec())).collect();
@@ -67,7 +68,7 @@ fn the_first_stage_that_differs_is_named_with_its_difference() {
         ("case1.step11_logits", "case1", "step11_logits"),
     ] {
         let dir = tempfile::tempdir().unwrap();
-        with_golden_number(dir.path(), tensor, |value| value + 0.5);
+        with_golden_number(&golden_bundle(), dir.path(), tensor, |value| value + 0.5);
         let report = checked(dir.path()).unwrap();
         let first = report.first_difference().expect(tensor);
         assert_eq!((first.case.as_str(), first.stage.as_str()), (case, stage));
@@ -78,11 +79,90 @@ fn the_first_stage_that_differs_is_named_with_its_difference() {
 #[test]
 fn a_number_that_is_not_finite_is_a_difference_that_json_can_hold() {
     let dir = tempfile::tempdir().unwrap();
-    with_golden_number(dir.path(), "case0.pixel_values", |_| f32::NAN);
+    with_golden_number(&golden_bundle(), dir.path(), "case0.pixel_values", |_| f32::NAN);
     let report = checked(dir.path()).unwrap();
     let first = report.first_difference().unwrap();
     assert_eq!((first.stage.as_str(), first.largest_abs_difference), ("pixel_values", f64::MAX));
     assert!(!serde_json::to_string(&report).unwrap().contains("null"));
+}
+
+#[test]
+fn every_stage_of_a_good_openvla_bundle_is_within_tolerance() {
+    let report = checked(&openvla_bundle()).unwrap();
+    assert!(report.ok(), "{:?}", report.first_difference());
+    let stages = |case: &str| -> Vec<String> {
+        report.rows.iter().filter(|row| row.case == case).map(|row| row.stage.clone()).collect()
+    };
+    for (case, dims) in [("case0", 5), ("case1", 7)] {
+        let stages = stages(case);
+        assert_eq!(stages[..4], ["text_ids", "pixel_values", "patch_features", "image_features"]);
+        assert_eq!(stages[4..4 + dims], (0..dims).map(|step| format!("step{step}_logits")).collect::<Vec<_>>());
+        assert_eq!(stages[4 + dims..], ["token_ids", "normalized", "actions"]);
+    }
+    assert!(report.rows.iter().filter(|row| row.stage.ends_with("logits")).all(|row| row.tolerance == 2e-4));
+}
+
+#[test]
+fn a_tampered_golden_tensor_of_openvla_is_named_by_its_stage() {
+    for (tensor, case, stage) in [
+        ("case0.pixel_values", "case0", "pixel_values"),
+        ("case1.patch_features", "case1", "patch_features"),
+        ("case0.image_features", "case0", "image_features"),
+        ("case1.step0_logits", "case1", "step0_logits"),
+        ("case0.step4_logits", "case0", "step4_logits"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        with_golden_number(&openvla_bundle(), dir.path(), tensor, |value| value + 0.0625);
+        let first = checked(dir.path()).unwrap().first_difference().cloned().expect(tensor);
+        assert_eq!((first.case.as_str(), first.stage.as_str()), (case, stage));
+        assert!((first.largest_abs_difference - 0.0625).abs() < 1e-3, "{first:?}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    // The lowest byte of the first id, and of the first number.
+    for tensor in ["case0.token_ids", "case1.text_ids", "case0.normalized", "case1.actions"] {
+        with_golden_number(&openvla_bundle(), dir.path(), tensor, |value| f32::from_bits(value.to_bits() ^ (1 << 30)));
+        let first = checked(dir.path()).unwrap().first_difference().cloned().expect(tensor);
+        assert_eq!(format!("{}.{}", first.case, first.stage), tensor);
+    }
+}
+
+#[test]
+fn an_openvla_tokenizer_of_another_checkpoint_is_refused() {
+    for (token, other) in [("\"</s>\"", "\"<end>\""), ("\"<s>\"", "\"<beg>\"")] {
+        let dir = tempfile::tempdir().unwrap();
+        rewrite(&openvla_bundle(), dir.path(), "tokenizer.json", |bytes| {
+            let text = String::from_utf8(bytes.to_vec()).unwrap();
+            let mut file: serde_json::Value = serde_json::from_str(&text.replace(token, other)).unwrap();
+            file["added_tokens"] = serde_json::json!([]);
+            file["post_processor"] = serde_json::Value::Null;
+            serde_json::to_vec(&file).unwrap()
+        });
+        let error = checked(dir.path()).unwrap_err();
+        assert!(matches!(&error, CheckError::Load(LoadError::Bundle(BundleError::Vocabulary { .. }))), "{error}");
+    }
+}
+
+/// The manifest is right for its tables and wrong for the graph.
+#[test]
+fn an_openvla_graph_that_is_not_the_one_of_the_manifest_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let prefill = std::fs::read(openvla_bundle().join("prefill.onnx")).unwrap();
+    rewrite(&openvla_bundle(), dir.path(), "vision.onnx", |_| prefill.clone());
+    let error = checked(dir.path()).unwrap_err();
+    assert!(
+        matches!(&error, CheckError::Load(LoadError::Bundle(BundleError::Graph { graph, .. })) if graph == "vision"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_preprocessing_that_the_family_does_not_have_is_refused() {
+    let bundle = Bundle::open(&golden_bundle()).unwrap();
+    let preprocessing = Some(PreprocessingSpec::Evaluation);
+    let options =
+        LoadOptions { stats_key: "bridge_orig/1.0.0".to_owned(), graph: GraphOptions::default(), preprocessing };
+    let Err(error) = registry::load(&environment(), &bundle, &options) else { panic!("it was taken") };
+    assert!(error.to_string().contains("evaluation"), "{error}");
 }
 
 #[test]
@@ -149,7 +229,7 @@ fn statistics_must_be_asked_for_by_a_key_that_is_there() {
         registry::load(
             &environment(),
             &bundle,
-            &LoadOptions { stats_key: key.to_owned(), graph: GraphOptions::default() },
+            &LoadOptions { stats_key: key.to_owned(), graph: GraphOptions::default(), preprocessing: None },
         )
     };
     let policy = load("bridge_orig/1.0.0").unwrap_or_else(|error| panic!("{error}"));
@@ -166,7 +246,7 @@ fn a_provider_that_cannot_start_is_an_error_and_not_a_run_on_the_processor() {
     let bundle = Bundle::open(&golden_bundle()).unwrap();
     for provider in ["cuda:0", "tensorrt:0", "openvino"] {
         let graph = GraphOptions { provider: provider.parse().unwrap(), ..GraphOptions::default() };
-        let options = LoadOptions { stats_key: "bridge_orig/1.0.0".to_owned(), graph };
+        let options = LoadOptions { stats_key: "bridge_orig/1.0.0".to_owned(), graph, preprocessing: None };
         let Err(error) = registry::load(&environment(), &bundle, &options) else { panic!("{provider} started") };
         assert!(error.is_missing() && error.to_string().contains("provider = \"cpu\""), "{error}");
     }

@@ -70,7 +70,7 @@ impl Case {
 }
 
 fn load(bundle: &Bundle, stats_key: &str) -> SpatialVla {
-    let options = LoadOptions { stats_key: stats_key.to_owned(), graph: GraphOptions::default() };
+    let options = LoadOptions { stats_key: stats_key.to_owned(), graph: GraphOptions::default(), preprocessing: None };
     let rules = SensorRules::new([0.0, 10.0], EmptyCells::refused()).unwrap();
     SpatialVla::load(&environment(), bundle, &options, rules).unwrap()
 }

@@ -5,6 +5,7 @@
 
 mod common;
 
+use common::tensors::{assert_close, bytes, f32s, f64s, i64s};
 use common::{environment, fixture, golden_bundle};
 use egogrid_policies::bundle::Bundle;
 use egogrid_policies::registry::LoadOptions;
@@ -52,36 +53,14 @@ impl Case {
     }
 }
 
-fn bytes<'a>(file: &'a [u8], name: &str) -> &'a [u8] {
-    SafeTensors::deserialize(file).unwrap().tensor(name).unwrap_or_else(|error| panic!("{name}: {error}")).data()
-}
-
-fn f32s(file: &[u8], name: &str) -> Vec<f32> {
-    bytes(file, name).as_chunks().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect()
-}
-
-fn f64s(file: &[u8], name: &str) -> Vec<f64> {
-    bytes(file, name).as_chunks().0.iter().map(|chunk| f64::from_le_bytes(*chunk)).collect()
-}
-
-fn i64s(file: &[u8], name: &str) -> Vec<i64> {
-    bytes(file, name).as_chunks().0.iter().map(|chunk| i64::from_le_bytes(*chunk)).collect()
-}
-
 fn load(bundle: &Bundle, stats_key: &str) -> SpatialVla {
-    let options = LoadOptions { stats_key: stats_key.to_owned(), graph: GraphOptions::default() };
+    let options = LoadOptions { stats_key: stats_key.to_owned(), graph: GraphOptions::default(), preprocessing: None };
     SpatialVla::load(&environment(), bundle, &options, rules()).unwrap()
 }
 
 /// The golden depth is dense, so that none of this applies.
 fn rules() -> SensorRules {
     SensorRules::new([0.0, 10.0], EmptyCells::refused()).unwrap()
-}
-
-fn assert_close(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    let largest = found.iter().zip(expected).map(|(found, expected)| (found - expected).abs()).fold(0.0, f32::max);
-    assert!(largest <= tolerance, "{what}: largest difference {largest}, allowed {tolerance}");
 }
 
 /// Runs a case and keeps what every stage put out.
@@ -217,7 +196,7 @@ fn one_thread_gives_the_same_ids_as_two() {
     let case = Case::load(3, &bundle);
     for threads in [1, 2] {
         let graph = GraphOptions { threads, ..GraphOptions::default() };
-        let options = LoadOptions { stats_key: case.stats_key.clone(), graph };
+        let options = LoadOptions { stats_key: case.stats_key.clone(), graph, preprocessing: None };
         let mut policy = SpatialVla::load(&environment(), &bundle, &options, rules()).unwrap();
         assert_eq!(policy.infer(&case.observation).unwrap().token_ids, case.token_ids()[..12], "{threads} threads");
     }

@@ -4,23 +4,35 @@
 mod common;
 
 use common::TinyBundle;
-use egogrid_policies::bundle::{limits, parse_manifest};
+use egogrid_policies::bundle::{FamilyTables, limits, parse_manifest};
 use proptest::prelude::*;
 
 /// What every manifest that is taken promises to the code behind it.
 fn within_bounds(bytes: &[u8]) {
     let Ok(manifest) = parse_manifest(bytes) else { return };
-    let (own, chunk) = (manifest.spatialvla().unwrap(), &manifest.chunk);
-    let tokens = &own.tokens;
+    let chunk = &manifest.chunk;
     assert!((1..=limits::FILES_MAX).contains(&manifest.files.len()));
     assert!(
         (1..=limits::CHUNK_LENGTH_MAX).contains(&chunk.length) && (1..=chunk.length).contains(&chunk.steps_executed)
     );
-    let cells =
-        u64::from(tokens.translation_cells) + u64::from(tokens.rotation_cells) + u64::from(tokens.gripper_cells);
-    assert!(u64::from(tokens.action_begin_id) + cells <= u64::from(manifest.tokens.vocabulary_size));
+    match &manifest.tables {
+        FamilyTables::SpatialVla(own) => {
+            let tokens = &own.tokens;
+            let cells = [tokens.translation_cells, tokens.rotation_cells, tokens.gripper_cells].map(u64::from);
+            let end = u64::from(tokens.action_begin_id) + cells.iter().sum::<u64>();
+            assert!(end <= u64::from(manifest.tokens.vocabulary_size));
+            assert!(own.ego3d.scale_m > 0.0 && own.ego3d.scale_m.is_finite());
+        }
+        FamilyTables::OpenVla(own) => {
+            assert!(own.tokens.bins >= 2 && own.tokens.bins <= own.tokens.action_end_id);
+            assert!(own.tokens.action_end_id <= manifest.tokens.vocabulary_size);
+            assert!(own.prompt.final_id < manifest.tokens.vocabulary_size);
+            assert!((1..=4).contains(&own.image.towers.len()) && chunk.length == 1);
+            assert!(own.image.towers.iter().flat_map(|tower| tower.std).all(|std| std > 0.0 && std.is_finite()));
+            assert!(manifest.image.width_px == manifest.image.height_px);
+        }
+    }
     assert!(manifest.tokens.vocabulary_size <= limits::VOCABULARY_MAX);
-    assert!(own.ego3d.scale_m > 0.0 && own.ego3d.scale_m.is_finite());
     assert!(manifest.prompt.text_tokens_max <= limits::TEXT_TOKENS_MAX);
     for file in &manifest.files {
         assert!(
@@ -31,8 +43,16 @@ fn within_bounds(bytes: &[u8]) {
     }
 }
 
-fn manifest() -> Vec<u8> {
-    TinyBundle::new().manifest_bytes()
+/// One of every family.
+fn manifest() -> impl Strategy<Value = Vec<u8>> {
+    prop::sample::select(vec![TinyBundle::new().manifest_bytes(), TinyBundle::openvla().manifest_bytes()])
+}
+
+#[test]
+fn both_manifests_are_taken_before_they_are_damaged() {
+    for bundle in [TinyBundle::new(), TinyBundle::openvla()] {
+        parse_manifest(&bundle.manifest_bytes()).unwrap();
+    }
 }
 
 /// Numbers, words and brackets that parsers stumble over.
@@ -74,8 +94,9 @@ proptest! {
     }
 
     #[test]
-    fn a_manifest_with_bytes_changed_never_panics(edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
-        let mut bytes = manifest();
+    fn a_manifest_with_bytes_changed_never_panics(
+        mut bytes in manifest(), edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+    ) {
         for (at, byte) in edits {
             let at = at.index(bytes.len());
             bytes[at] = byte;
@@ -84,8 +105,10 @@ proptest! {
     }
 
     #[test]
-    fn a_manifest_with_values_replaced_never_panics(line in any::<prop::sample::Index>(), value in token(), whole in any::<bool>()) {
-        let text = String::from_utf8(manifest()).unwrap();
+    fn a_manifest_with_values_replaced_never_panics(
+        bytes in manifest(), line in any::<prop::sample::Index>(), value in token(), whole in any::<bool>(),
+    ) {
+        let text = String::from_utf8(bytes).unwrap();
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         let at = line.index(lines.len());
         lines[at] = match lines[at].split_once('=') {
@@ -97,9 +120,9 @@ proptest! {
 
     #[test]
     fn a_manifest_with_lines_missing_twice_or_elsewhere_never_panics(
-        from in any::<prop::sample::Index>(), to in any::<prop::sample::Index>(), keep in any::<bool>(),
+        bytes in manifest(), from in any::<prop::sample::Index>(), to in any::<prop::sample::Index>(), keep in any::<bool>(),
     ) {
-        let text = String::from_utf8(manifest()).unwrap();
+        let text = String::from_utf8(bytes).unwrap();
         let mut lines: Vec<&str> = text.lines().collect();
         let moved = lines[from.index(lines.len())];
         if !keep {

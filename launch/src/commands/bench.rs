@@ -53,7 +53,7 @@ pub fn run(common: &Common, args: &BenchArgs) -> CommandResult {
     let load_ms = ms_since(start);
     let observation = observation.0;
     let start = Instant::now();
-    infer(policy.as_mut(), &observation)?;
+    let tokens = infer(policy.as_mut(), &observation)?.token_ids.len() as f64;
     let cold_ms = ms_since(start);
     let runs = args.runs as usize;
     let warm = [warm(policy.as_mut(), &observation, runs)?, warm(policy.as_mut(), &upscaled(&observation)?, runs)?];
@@ -62,7 +62,6 @@ pub fn run(common: &Common, args: &BenchArgs) -> CommandResult {
     let read_bytes = Weights::open(&bundle.dir().join("weights.bin"))
         .and_then(|weights| weights.bytes_read_by(&bundle.dir().join("decode.onnx")))
         .map_err(CommandError::usage)?;
-    let tokens = 3.0 * f64::from(policy.spec().chunk_len);
     let decode_limit_ms = tokens * read_bytes as f64 / (bandwidth * 1e9) * 1e3;
     let decode_ratio = warm[0].stages_ms.get(Stage::Decode.name()).map(|decode| decode.p50 / decode_limit_ms);
     if args.json {
@@ -112,11 +111,10 @@ fn ms_since(start: Instant) -> f64 {
     start.elapsed().as_secs_f64() * 1e3
 }
 
-/// The first golden case that decodes to a whole chunk, and its statistics key.
+/// The first golden case with a whole chunk of actions, and its statistics key.
 fn golden_observation(bundle: &Bundle) -> CommandResult<(Observation, String)> {
     let cases = bundle.golden().map_err(CommandError::usage)?;
-    let whole = 3 * usize::from(bundle.manifest().chunk.length);
-    let case = cases.into_iter().find(|case| case.i64("token_ids").is_ok_and(|ids| ids.len() >= whole));
+    let case = cases.into_iter().find(|case| case.f64("actions").is_ok());
     case.map(|case| (case.observation, case.stats_key)).ok_or_else(|| {
         CommandError::usage(anyhow!("no golden case of this bundle has a whole chunk; export it again with --cases"))
     })

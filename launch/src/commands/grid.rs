@@ -19,10 +19,17 @@ const ACTIONS_MAX: usize = 50_000_000;
 /// `grid show`.
 ///
 /// # Errors
-/// A bundle that cannot be read.
+/// A bundle that cannot be read, or one of a family without grids.
 pub fn show(args: &GridShowArgs) -> CommandResult {
     let bundle = assemble::bundle(&args.bundle)?;
-    let tokenizer = bundle.action_tokenizer();
+    if let Ok(bins) = bundle.action_bins() {
+        return Err(CommandError::usage(anyhow!(
+            "{} has no grids: its family has {} fixed bins of equal width per dimension, and nothing to fit or show",
+            bundle.id(),
+            bins.centers().len()
+        )));
+    }
+    let tokenizer = bundle.action_tokenizer().map_err(CommandError::usage)?;
     let grids = [
         ("translation", tokenizer.translation_grid(), TRANSLATION_AXES),
         ("rotation", tokenizer.rotation_grid(), ROTATION_AXES),

@@ -8,6 +8,7 @@ use crate::npy::{self, Element};
 use anyhow::{Context, anyhow, bail};
 use egogrid_action_grids::ACTION_DIMS;
 use egogrid_policies::bundle::Bundle;
+use egogrid_policies::registry::LoadOptions;
 use egogrid_runtime::camera::{CameraIntrinsics, DepthImage, DepthKind, Frame, RgbImage, SIDE_PX_MAX, Stamp};
 use egogrid_runtime::embodiment::DepthConfig;
 use egogrid_runtime::observation::Observation;
@@ -40,7 +41,9 @@ pub fn run(common: &Common, args: &InferArgs) -> CommandResult {
     let observation = observation(args, &bundle, &stats_key)?;
     let environment = assemble::environment(common)?;
     let rules = depth_rules(args)?;
-    let mut policy = assemble::policy(common, &environment, &bundle, &stats_key, rules)?;
+    let preprocessing = args.preprocessing.as_deref().map(str::parse).transpose().map_err(CommandError::usage)?;
+    let options = LoadOptions { stats_key, graph: assemble::graph_options(common)?, preprocessing };
+    let mut policy = assemble::policy_with(&environment, &bundle, &options, rules)?;
     match policy.infer(&observation) {
         Ok(chunk) => {
             if args.json {
@@ -78,6 +81,12 @@ fn depth_rules(args: &InferArgs) -> CommandResult<SensorRules> {
 
 fn observation(args: &InferArgs, bundle: &Bundle, stats_key: &str) -> CommandResult<Observation> {
     let rgb = read_rgb(&args.image).map_err(CommandError::usage)?;
+    let (stamp, instruction) = (Stamp { ns: 0 }, args.instruction.clone());
+    if !bundle.family().uses_geometry() {
+        refuse_geometry(args, bundle)?;
+        let frame = Frame { stamp, rgb, depth: None, intrinsics: None, base_from_camera: None };
+        return Ok(Observation { sequence: 0, frame, instruction, state: None });
+    }
     let image_px = [bundle.manifest().image.width_px, bundle.manifest().image.height_px];
     let depth = args.depth.as_deref().map(|path| read_depth(path, &args.depth_kind, image_px));
     let depth = depth.transpose().map_err(CommandError::usage)?;
@@ -94,10 +103,28 @@ fn observation(args: &InferArgs, bundle: &Bundle, stats_key: &str) -> CommandRes
     };
     Ok(Observation {
         sequence: 0,
-        frame: Frame { stamp: Stamp { ns: 0 }, rgb, depth, intrinsics: Some(intrinsics), base_from_camera },
-        instruction: args.instruction.clone(),
+        frame: Frame { stamp, rgb, depth, intrinsics: Some(intrinsics), base_from_camera },
+        instruction,
         state: None,
     })
+}
+
+/// What the user gives is used, or refused.
+fn refuse_geometry(args: &InferArgs, bundle: &Bundle) -> CommandResult {
+    let given = [
+        ("--depth", args.depth.is_some()),
+        ("--camera", args.camera.is_some()),
+        ("--depth-kind", args.depth_kind != "auto"),
+        ("--depth-range-m", args.depth_range_m.is_some()),
+        ("--empty-share-max", args.empty_share_max != 0.0),
+    ];
+    match given.into_iter().find(|(_, given)| *given) {
+        Some((option, _)) => Err(CommandError::usage(anyhow!(
+            "{option}: a policy of family {} looks at the picture only, neither at depth nor at the camera; leave it out",
+            bundle.family()
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn read_rgb(path: &Path) -> anyhow::Result<RgbImage> {
@@ -205,6 +232,8 @@ fn answer(chunk: &ActionChunk) -> Value {
         "confidence": chunk.confidence,
         "stages_ms": stages_ms(&chunk.times),
         "depth_source": depth_source(chunk),
+        // Null where the actions are end-effector deltas, which a robot can be sent.
+        "not_a_delta": chunk.deltas().err().map(|error| error.to_string()),
         "depth": chunk.depth.map(|depth| json!({
             "cells": depth.cells, "cells_empty": depth.cells_empty, "cells_filled": depth.cells_filled, "invalid_share": depth.invalid_share,
         })),

@@ -1,6 +1,7 @@
 //! Why a bundle is refused: what was found, what was expected, what to do.
 
-use egogrid_action_grids::{EdgesError, GridError, TokenError, TokenizerError};
+use crate::registry::Family;
+use egogrid_action_grids::{BinsError, EdgesError, GridError, StatsError, TokenError, TokenizerError};
 use egogrid_runtime::camera::{FrameError, IntrinsicsError};
 use std::path::PathBuf;
 
@@ -65,6 +66,14 @@ pub enum BundleError {
         found: String,
         /// Known here.
         known: Vec<&'static str>,
+    },
+    /// Something that only another family has.
+    #[error("this is a bundle of family {found}, expected {wanted}; use one of that family")]
+    OtherFamily {
+        /// Of the bundle.
+        found: Family,
+        /// Asked for.
+        wanted: Family,
     },
     /// A value outside its bounds.
     #[error(
@@ -149,6 +158,17 @@ pub enum BundleError {
     /// Ids that do not make a table.
     #[error("bundle.toml [tokens]: {0}")]
     Tokens(#[from] TokenError),
+    /// Ids that make no bins.
+    #[error("bundle.toml [tokens]: {0}")]
+    Bins(#[from] BinsError),
+    /// Statistics that this family cannot use.
+    #[error("statistics.json {key:?}: {source}")]
+    Statistics {
+        /// Which entry.
+        key: String,
+        /// Why.
+        source: StatsError,
+    },
     /// Table, grid and cell points that do not belong together.
     #[error("bundle.toml [tokens] and grid.json: {0}")]
     Tokenizer(#[from] TokenizerError),

@@ -142,15 +142,16 @@ impl Reader {
 
     fn frame(&self) -> Result<Frame, BundleError> {
         let rgb = self.rgb()?;
-        let intrinsics = self.intrinsics([rgb.width_px(), rgb.height_px()])?;
-        let base_from_camera = if self.tensors.contains_key("base_from_camera") {
+        // A case without depth is one whose depth is estimated, or of a family that looks at the picture only.
+        let has = |tensor| self.tensors.contains_key(tensor);
+        let depth = if has("depth_m") { Some(self.depth()?) } else { None };
+        let picture_px = [rgb.width_px(), rgb.height_px()];
+        let intrinsics = if has("intrinsic") { Some(self.intrinsics(picture_px)?) } else { None };
+        let base_from_camera = if has("base_from_camera") {
             Some(pose(&self.at("base_from_camera"), &self.numbers("base_from_camera")?)?)
         } else {
             None
         };
-        // A case without depth is one whose depth is estimated.
-        let depth = if self.tensors.contains_key("depth_m") { Some(self.depth()?) } else { None };
-        let intrinsics = Some(intrinsics);
         Ok(Frame { stamp: Stamp::default(), rgb, depth, intrinsics, base_from_camera })
     }
 

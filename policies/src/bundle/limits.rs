@@ -2,6 +2,7 @@
 //!
 //! From: [`super::manifest`]. To: [`super::Bundle`], whose manifest has passed. Only arithmetic, no file is touched.
 
+pub(super) mod openvla;
 mod spatialvla;
 
 use super::error::BundleError;
@@ -28,6 +29,7 @@ const HEADS_MAX: u32 = 256;
 const HEAD_DIM_MAX: u32 = 1024;
 const FILE_BYTES_MAX: u64 = 1 << 40;
 const NAME_CHARS_MAX: usize = 128;
+const PROMPT_BYTES_MAX: usize = 1024;
 
 /// Checks every number against its bounds and against the others.
 pub(super) fn check(manifest: &Manifest) -> Result<(), BundleError> {
@@ -38,6 +40,7 @@ pub(super) fn check(manifest: &Manifest) -> Result<(), BundleError> {
     check_cache(manifest)?;
     match &manifest.tables {
         FamilyTables::SpatialVla(tables) => spatialvla::check(manifest, tables),
+        FamilyTables::OpenVla(tables) => openvla::check(manifest, tables),
     }
 }
 
@@ -78,7 +81,8 @@ fn check_files(manifest: &Manifest) -> Result<(), BundleError> {
             ));
         }
     }
-    match super::REQUIRED_FILES.iter().find(|file| !seen.contains(&(**file).to_owned())) {
+    let required = super::COMMON_FILES.iter().chain(super::own_files(manifest.family()));
+    match required.copied().find(|file| !seen.contains(&(*file).to_owned())) {
         Some(file) => Err(BundleError::field(
             "[[files]]",
             format!("no entry for {file}"),
@@ -111,11 +115,11 @@ fn check_text(manifest: &Manifest) -> Result<(), BundleError> {
     within("prompt.eos_id", prompt.eos_id, 0, tokens.vocabulary_size - 1)?;
     within("prompt.text_tokens_max", prompt.text_tokens_max, 3, TEXT_TOKENS_MAX)?;
     for (field, text) in [("prompt.prefix", &prompt.prefix), ("prompt.suffix", &prompt.suffix)] {
-        if text.len() > NAME_CHARS_MAX {
+        if text.len() > PROMPT_BYTES_MAX {
             return Err(BundleError::field(
                 field,
                 format!("{} bytes", text.len()),
-                format!("at most {NAME_CHARS_MAX}"),
+                format!("at most {PROMPT_BYTES_MAX}"),
             ));
         }
     }
@@ -142,7 +146,7 @@ fn check_cache(manifest: &Manifest) -> Result<(), BundleError> {
 }
 
 /// The cache holds exactly one prompt and `generated` tokens.
-fn check_capacity(manifest: &Manifest, generated: u32) -> Result<(), BundleError> {
+pub(super) fn check_capacity(manifest: &Manifest, generated: u32) -> Result<(), BundleError> {
     let needed = manifest.prompt.image_tokens + manifest.prompt.text_tokens_max + generated;
     within("cache.capacity", manifest.cache.capacity, needed, needed)
 }

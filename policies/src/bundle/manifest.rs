@@ -3,8 +3,12 @@
 //! A manifest has a part that every family has, and one of its own family: [`FamilyTables`]. Both may have keys in the
 //! same table (`[image]`, `[prompt]`, `[tokens]`). Values are only read here; [`super::limits`] checks them.
 
+mod openvla;
 mod spatialvla;
 
+pub use openvla::{
+    BinSpec, FinalSpec, OpenVlaTables, PreprocessingSpec, SquareSpec, SquareStrategy, TowerSpec, UnknownPreprocessing,
+};
 pub use spatialvla::{CellSpec, DepthSource, DepthSpec, Ego3dSpec, PixelSpec, PointFrame, Resample, SpatialVlaTables};
 
 use super::error::BundleError;
@@ -68,6 +72,8 @@ pub struct Manifest {
 pub enum FamilyTables {
     /// Depth, geometry and three grids.
     SpatialVla(SpatialVlaTables),
+    /// Vision towers and fixed bins.
+    OpenVla(OpenVlaTables),
 }
 
 /// Arithmetic of the weights.
@@ -214,6 +220,7 @@ impl Manifest {
     pub fn family(&self) -> Family {
         match self.tables {
             FamilyTables::SpatialVla(_) => Family::SpatialVla,
+            FamilyTables::OpenVla(_) => Family::OpenVla,
         }
     }
 
@@ -224,7 +231,23 @@ impl Manifest {
     pub fn spatialvla(&self) -> Result<&SpatialVlaTables, BundleError> {
         match &self.tables {
             FamilyTables::SpatialVla(tables) => Ok(tables),
+            FamilyTables::OpenVla(_) => Err(self.no_family(Family::SpatialVla)),
         }
+    }
+
+    /// The tables of OpenVLA.
+    ///
+    /// # Errors
+    /// Another family.
+    pub fn openvla(&self) -> Result<&OpenVlaTables, BundleError> {
+        match &self.tables {
+            FamilyTables::OpenVla(tables) => Ok(tables),
+            FamilyTables::SpatialVla(_) => Err(self.no_family(Family::OpenVla)),
+        }
+    }
+
+    fn no_family(&self, wanted: Family) -> BundleError {
+        BundleError::OtherFamily { found: self.family(), wanted }
     }
 
     /// The table of graph `name`.

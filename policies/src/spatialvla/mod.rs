@@ -13,12 +13,12 @@ mod tables;
 pub(crate) use replay::replay;
 pub(crate) use tables::check_tables;
 
-use crate::bundle::manifest::{DepthSource, PointFrame, SpatialVlaTables};
-use crate::bundle::{Bundle, Manifest};
+use crate::bundle::Bundle;
+use crate::bundle::manifest::{DepthSource, PointFrame};
 use crate::failure::{failed, observed};
 use crate::generation::{Generation, generate};
 use crate::prompt::Prompt;
-use crate::registry::{LoadError, LoadOptions};
+use crate::registry::{self, LoadError, LoadOptions};
 use crate::watch::{StageOutput, Watch};
 use egogrid_action_grids::{ActionRow, ActionTokenizer, NormStats, NormalizedRow, StatsError, TokenKind};
 use egogrid_runtime::execution::Environment;
@@ -51,12 +51,17 @@ impl SpatialVla {
         options: &LoadOptions,
         rules: SensorRules,
     ) -> Result<Self, LoadError> {
+        if let Some(asked) = options.preprocessing {
+            return Err(LoadError::Preprocessing { family: bundle.family(), asked });
+        }
         let statistics = bundle.statistics().get(&options.stats_key)?.one_arm()?;
         let inputs = Inputs::new(bundle.manifest(), rules)?;
         let prompt = prompt::load(bundle)?;
         let session = Session::load(environment, bundle, &options.graph)?;
-        let tokenizer = bundle.action_tokenizer().clone();
-        let spec = spec(bundle.id(), bundle.manifest(), bundle.manifest().spatialvla()?);
+        let tokenizer = bundle.action_tokenizer()?.clone();
+        let tables = bundle.manifest().spatialvla()?;
+        let needs_depth = !tables.depth.sources.contains(&DepthSource::Estimated);
+        let spec = registry::spec(bundle, needs_depth, tables.ego3d.frame == PointFrame::Base);
         Ok(Self { spec, inputs, prompt, session, tokenizer, statistics })
     }
 
@@ -139,16 +144,4 @@ impl Policy for SpatialVla {
 
     /// Nothing outlives an inference but the tokenized instruction, which depends on nothing else.
     fn reset(&mut self) {}
-}
-
-fn spec(id: String, manifest: &Manifest, tables: &SpatialVlaTables) -> PolicySpec {
-    PolicySpec {
-        id,
-        image_px: [manifest.image.width_px, manifest.image.height_px],
-        chunk_len: manifest.chunk.length,
-        steps_executed: manifest.chunk.steps_executed,
-        control_hz: manifest.chunk.control_hz,
-        needs_depth: !tables.depth.sources.contains(&DepthSource::Estimated),
-        needs_extrinsics: tables.ego3d.frame == PointFrame::Base,
-    }
 }

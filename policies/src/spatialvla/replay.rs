@@ -16,12 +16,11 @@ pub(crate) fn replay(
     bundle: &Bundle,
     graph: &GraphOptions,
 ) -> Result<CheckReport, CheckError> {
-    let cases = bundle.golden()?;
-    let Some(first) = cases.first() else { return Ok(CheckReport::default()) };
-    let options = LoadOptions { stats_key: first.stats_key.clone(), graph: graph.clone() };
+    let (cases, mut report) = (bundle.golden()?, CheckReport::new(bundle.family()));
+    let Some(first) = cases.first() else { return Ok(report) };
+    let options = LoadOptions { stats_key: first.stats_key.clone(), graph: graph.clone(), preprocessing: None };
     let mut policy =
         SpatialVla::load(environment, bundle, &options, registry::whole_depth().map_err(LoadError::from)?)?;
-    let mut report = CheckReport::default();
     for case in &cases {
         policy.use_statistics(bundle, &case.stats_key).map_err(LoadError::from)?;
         if let Some(depth_max_m) = case.depth_max_m {

@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub)] // each test binary uses a part
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod tensors;
+
 use egogrid_runtime::execution::Environment;
 use sha2::{Digest, Sha256};
 use std::fs;
@@ -20,6 +22,11 @@ pub fn fixture(name: &str) -> PathBuf {
 /// A bundle of the golden checkpoint, see its README.
 pub fn golden_bundle() -> PathBuf {
     fixture("spatialvla_golden_bundle/bundle")
+}
+
+/// A bundle of the golden OpenVLA checkpoint, see its README.
+pub fn openvla_bundle() -> PathBuf {
+    fixture("openvla_golden_bundle/bundle")
 }
 
 /// The library of `EGOGRID_ORT_LIB`, else the one that `./launch/test` puts into the repository. Never skips.
@@ -102,6 +109,75 @@ inputs = [{ name = "token_id", dtype = "i64", shape = [1, 1] }, { name = "seqlen
 outputs = [{ name = "logits", dtype = "f32", shape = [1, 26] }, { name = "present.0.key", dtype = "f32", shape = [1, 1, 8, 2] }, { name = "present.0.value", dtype = "f32", shape = [1, 1, 8, 2] }]
 "#;
 
+/// Two towers, four bins; everything else as small as the format allows.
+pub const TINY_OPENVLA: &str = r#"schema_version = 1
+family = "openvla"
+precision = "fp32"
+
+[origin]
+checkpoint = "tiny"
+exporter = "a test"
+weights_sha256 = {}
+
+[image]
+width_px = 4
+height_px = 4
+strategy = "letterbox"
+letterbox_fill = [127, 127, 127]
+preprocessing = "processor"
+towers = [{ mean = [0.5, 0.5, 0.5], std = [0.25, 0.25, 0.25] }, { mean = [0.0, 0.0, 0.0], std = [1.0, 1.0, 1.0] }]
+
+[prompt]
+image_tokens = 1
+prefix = "In: "
+suffix = "?"
+lowercase = true
+bos_id = 1
+eos_id = 2
+final_id = 3
+text_tokens_max = 4
+
+[tokens]
+vocabulary_size = 26
+action_end_id = 20
+bins = 4
+
+[chunk]
+length = 1
+steps_executed = 1
+control_hz = 5.0
+
+[cache]
+layers = 1
+kv_heads = 1
+head_dim = 2
+capacity = 19
+
+[[graphs]]
+name = "vision"
+file = "vision.onnx"
+inputs = [{ name = "pixel_values", dtype = "f32", shape = [1, 6, 4, 4] }]
+outputs = [{ name = "image_features", dtype = "f32", shape = [1, 1, 2] }, { name = "patch_features", dtype = "f32", shape = [1, 1, 3] }]
+
+[[graphs]]
+name = "prefill"
+file = "prefill.onnx"
+inputs = [{ name = "image_features", dtype = "f32", shape = [1, 1, 2] }, { name = "text_ids", dtype = "i64", shape = [1, "text_tokens"] }]
+outputs = [{ name = "logits", dtype = "f32", shape = [1, 26] }, { name = "present.0.key", dtype = "f32", shape = [1, 1, 19, 2] }, { name = "present.0.value", dtype = "f32", shape = [1, 1, 19, 2] }]
+
+[[graphs]]
+name = "decode"
+file = "decode.onnx"
+inputs = [{ name = "token_id", dtype = "i64", shape = [1, 1] }, { name = "seqlens_k", dtype = "i32", shape = [1] }, { name = "total_len", dtype = "i32", shape = [] }, { name = "past.0.key", dtype = "f32", shape = [1, 1, 19, 2] }, { name = "past.0.value", dtype = "f32", shape = [1, 1, 19, 2] }]
+outputs = [{ name = "logits", dtype = "f32", shape = [1, 26] }, { name = "present.0.key", dtype = "f32", shape = [1, 1, 19, 2] }, { name = "present.0.value", dtype = "f32", shape = [1, 1, 19, 2] }]
+"#;
+
+/// One arm with one gripper, and two of them: the cache has room for the wider.
+const TINY_ROWS: &str = r#"{"arm": {"action": {"q01": [-1, -1, -1, -1, -1, -1, 0], "q99": [1, 1, 1, 1, 1, 1, 1],
+ "mask": [true, true, true, true, true, true, false]}},
+ "arms": {"action": {"q01": [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], "q99": [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1],
+ "mask": [true, true, true, true, true, true, true, true, true, true, true, true, true, true]}}}"#;
+
 const TINY_GRID: &str = r#"{"translation": {"theta_rad": [0, 1.5, 3.2], "phi_rad": [-3.2, 0, 3.2], "r": [0, 0.5, 1.8]},
  "rotation": {"roll": [-1, 0, 1], "pitch": [-1, 0, 1], "yaw": [-1, 0, 1]}}"#;
 const TINY_STATISTICS: &str = r#"{"a/1": {"action": {"q01": [-1, -1, -1, -1, -1, -1, 0], "q99": [1, 1, 1, 1, 1, 1, 1],
@@ -134,6 +210,14 @@ impl TinyBundle {
             manifest: TINY_MANIFEST.to_owned(),
             files: files.map(|(name, text)| (name, text.as_bytes().to_vec())).to_vec(),
         }
+    }
+
+    /// The same for OpenVLA.
+    pub fn openvla() -> Self {
+        let mut bundle = Self::new();
+        bundle.manifest = TINY_OPENVLA.to_owned();
+        bundle.files.retain(|(name, _)| !["grid.json", "intrinsics.json"].contains(name));
+        bundle.replace_file("statistics.json", TINY_ROWS)
     }
 
     pub fn replace_file(mut self, name: &str, contents: &str) -> Self {

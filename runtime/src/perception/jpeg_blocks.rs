@@ -8,7 +8,7 @@
 //! How: both passes transform down the rows, eight columns at once; the block is transposed in between.
 
 use std::array::from_fn;
-use wide::{i16x8, i32x8};
+use wide::{f32x8, i16x8, i32x8};
 
 /// Side of a block.
 pub(super) const SIDE: usize = 8;
@@ -53,9 +53,9 @@ const FAST_SCALE: [f64; SIDE] =
 #[derive(Debug, Clone)]
 pub(super) struct Steps {
     /// Of coefficients that are eight times too large.
-    divisors: [[i32; SIDE]; SIDE],
+    divisors: [i32x8; SIDE],
     /// From quantized coefficients to what the fast transform takes.
-    multipliers: [[i16; SIDE]; SIDE],
+    multipliers: [i16x8; SIDE],
 }
 
 impl Steps {
@@ -74,8 +74,8 @@ impl Steps {
             ((step(row, column) * scale + (1 << 11)) >> 12) as i16
         };
         Self {
-            divisors: from_fn(|row| from_fn(|column| 8 * step(row, column))),
-            multipliers: from_fn(|row| from_fn(|column| multiplier(row, column))),
+            divisors: from_fn(|row| i32x8::new(from_fn(|column| 8 * step(row, column)))),
+            multipliers: from_fn(|row| i16x8::new(from_fn(|column| multiplier(row, column)))),
         }
     }
 
@@ -84,10 +84,9 @@ impl Steps {
         let rows = block.map(|row| i32x8::new(row.map(|sample| i32::from(sample) - i32::from(CENTER))));
         let by_rows = forward(transposed(rows), true);
         let coefficients = forward(transposed(by_rows), false);
-        let scaled: [i16x8; SIDE] = from_fn(|row| {
-            let (values, divisors) = (coefficients[row].to_array(), &self.divisors[row]);
-            let quantized = from_fn(|column| rounded_quotient(values[column], divisors[column]) as i16);
-            i16x8::new(quantized) * i16x8::new(self.multipliers[row])
+        let scaled = from_fn(|row| {
+            let quantized = rounded_quotient(coefficients[row], self.divisors[row]);
+            i16x8::from_i32x8_truncate(quantized) * self.multipliers[row]
         });
         let by_columns = inverse(scaled);
         let samples = transposed_16(inverse(transposed_16(by_columns)));
@@ -98,11 +97,13 @@ impl Steps {
     }
 }
 
-/// Ties away from zero.
+/// Ties away from zero. The quotient of two whole numbers below 2^16 is far enough from the next one that its float32
+/// has the same whole part.
 #[inline]
-fn rounded_quotient(value: i32, divisor: i32) -> i32 {
-    let magnitude = (value.abs() + divisor / 2) / divisor;
-    if value < 0 { -magnitude } else { magnitude }
+fn rounded_quotient(value: i32x8, divisor: i32x8) -> i32x8 {
+    let magnitude = f32x8::from_i32x8(value.abs() + (divisor >> 1)) / f32x8::from_i32x8(divisor);
+    let (whole, sign) = (magnitude.fast_trunc_int(), value >> 31);
+    (whole ^ sign) - sign
 }
 
 fn transposed(rows: [i32x8; SIDE]) -> [i32x8; SIDE] {
@@ -181,15 +182,20 @@ mod tests {
 
     #[test]
     fn steps_are_those_of_quality_95() {
-        let [luma, chroma] = [Steps::luma(), Steps::chroma()].map(|steps| steps.divisors.map(|row| row.map(|d| d / 8)));
-        assert_eq!((luma[0], luma[7][7]), ([2, 1, 1, 2, 2, 4, 5, 6], 10));
-        assert_eq!((chroma[0], chroma[7][7]), ([2, 2, 2, 5, 10, 10, 10, 10], 10));
+        let steps = |steps: Steps, row: usize| steps.divisors[row].to_array().map(|divisor| divisor / 8);
+        assert_eq!((steps(Steps::luma(), 0), steps(Steps::luma(), 7)[7]), ([2, 1, 1, 2, 2, 4, 5, 6], 10));
+        assert_eq!((steps(Steps::chroma(), 0), steps(Steps::chroma(), 7)[7]), ([2, 2, 2, 5, 10, 10, 10, 10], 10));
     }
 
+    /// All values that eight times a coefficient can have, and all steps that quality 95 has.
     #[test]
     fn quotients_are_rounded_with_ties_away_from_zero() {
-        for (value, expected) in [(7, 0), (8, 1), (-7, 0), (-8, -1), (24, 2), (-24, -2), (23, 1)] {
-            assert_eq!(rounded_quotient(value, 16), expected, "{value}");
+        for divisor in (8..=2040).step_by(8) {
+            for value in -16384..=16384i32 {
+                let expected = value.signum() * ((value.abs() + divisor / 2) / divisor);
+                let found = rounded_quotient(i32x8::splat(value), i32x8::splat(divisor)).to_array()[0];
+                assert_eq!(found, expected, "{value} / {divisor}");
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::commands::print_json;
 use crate::exit::{CommandError, CommandResult, Failure};
 use crate::view::Outcome;
 use anyhow::{Context, anyhow};
+use egogrid_action_grids::RowStats;
 use egogrid_policies::bundle::Bundle;
 use egogrid_runtime::clock::ControlRate;
 use egogrid_runtime::policy::Policy;
@@ -106,6 +107,7 @@ fn verdict(summary: &Summary, interrupted: bool) -> CommandResult {
 fn assemble_pipeline(common: &Common, args: &DemoArgs, bundle: &Bundle) -> CommandResult<Pipeline> {
     let root = assemble::root(common)?;
     let embodiment = assemble::embodiment(common, args.embodiment.as_deref())?;
+    require_one_arm(bundle, &embodiment.stats_key)?;
     let session = BridgeSession::open(&SessionConfig::loopback()).map_err(CommandError::missing)?;
     let robot = RobotName::new("sim0").map_err(CommandError::usage)?;
     let config = WorkerConfig {
@@ -134,6 +136,13 @@ fn assemble_pipeline(common: &Common, args: &DemoArgs, bundle: &Bundle) -> Comma
     let rate = ControlRate::new(sim.info().control_hz).map_err(CommandError::usage)?;
     let gate = Gate::new(embodiment.limits, rate).map_err(CommandError::usage)?;
     Ok(Pipeline { policy, schedule, gate, sim, worker, _session: session })
+}
+
+/// The simulated robot is one arm with one gripper. A policy for another one would only ever be held.
+fn require_one_arm(bundle: &Bundle, stats_key: &str) -> CommandResult {
+    let statistics = bundle.statistics().get(stats_key).and_then(RowStats::one_arm);
+    let statistics = statistics.with_context(|| format!("{} cannot drive this robot", bundle.id()));
+    statistics.map(|_| ()).map_err(CommandError::usage)
 }
 
 fn run_episodes(

@@ -77,7 +77,8 @@ impl Watch {
         let recorder = Recorder::new(RecorderConfig {
             rrd: Some(rrd.clone()),
             connect: args.connect.clone(),
-            tokenizer: Some(Arc::new(bundle.action_tokenizer().clone())),
+            // A family without grids has no cells to show.
+            tokenizer: bundle.action_tokenizer().ok().map(|tokenizer| Arc::new(tokenizer.clone())),
             points_frame: if spec.needs_extrinsics { PointsFrame::Base } else { PointsFrame::Camera },
             clock: Clock::EpisodeStart,
             workspace_m: Some(pipeline.gate.limits().workspace_m()),
