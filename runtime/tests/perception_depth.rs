@@ -6,7 +6,9 @@
 mod perception_support;
 
 use egogrid_runtime::camera::{DepthImage, DepthKind};
-use egogrid_runtime::perception::depth::{CELLS_MAX, DepthCells, DepthError, EmptyCells, EmptyFill, SensorRules};
+use egogrid_runtime::perception::depth::{
+    CELLS_MAX, DepthCells, DepthError, DepthOrigin, EmptyCells, EmptyFill, SensorRules,
+};
 use perception_support::{CASES, golden_f32, worst};
 use proptest::prelude::*;
 
@@ -33,6 +35,23 @@ fn dense_depth_is_bit_equal_to_the_official_mean_in_every_golden_case() {
         assert_eq!(worst(found.depth_m, &golden_f32(case, "patch_depth")), 0.0, "case {case}");
         assert_eq!((report.cells, report.cells_empty, report.cells_filled, report.invalid_share), (1024, 0, 0, 0.0));
     }
+}
+
+#[test]
+fn an_estimate_is_averaged_like_a_dense_map_and_named_what_it_is() {
+    let mut cells = DepthCells::new(32, 32, rules(0.0)).unwrap();
+    let estimate = golden_f32(3, "depth_224");
+    let (found, report) = cells.average_estimated(224, &estimate).unwrap();
+    assert_eq!(worst(found.depth_m, &golden_f32(3, "patch_depth")), 0.0, "negative depth included");
+    assert_eq!((report.origin, report.origin.name(), report.cells_empty), (DepthOrigin::Estimated, "estimated", 0));
+    for (width_px, values) in [(224, &estimate[1..]), (0, &estimate[..]), (224, &[][..])] {
+        let refused = cells.average_estimated(width_px, values).unwrap_err();
+        assert!(matches!(refused, DepthError::WrongLength { found, .. } if found == values.len()), "{refused}");
+    }
+    let mut broken = estimate;
+    broken[0] = f32::NAN;
+    let refused = cells.average_estimated(224, &broken).unwrap_err();
+    assert!(matches!(refused, DepthError::NotFinite { row: 0, col: 0, .. }), "{refused}");
 }
 
 #[test]

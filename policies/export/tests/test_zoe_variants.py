@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from test_refusals import case_directory
 from variants import DROP, Variant, zoe_config
 from zoe_variants import EXPECTED, ZOE_VARIANTS, probe, probe_picture
 
@@ -152,3 +153,38 @@ def test_a_bundle_with_both_sources_has_a_case_of_each(variant, tmp_path: Path) 
     assert "case1.depth_m" not in golden and "case1.depth_kind" not in golden
     for stage in ("zoe_pixel_values", "zoe_backbone_4", "zoe_domain_logits", "zoe_predicted_depth", "estimated_depth_m", "patch_depth_m"):
         assert f"case1.{stage}" in golden, stage
+
+
+# (--depth, whether each of two cases brings depth, words of the refusal; None where it exports)
+CASE_DEPTHS = [
+    ("estimated", (False, False), None),
+    ("estimated", (True, True), "has a depth"),
+    ("both", (True, False), None),
+    ("both", (True, True), "no case without depth"),
+    ("both", (False, False), "no case with depth"),
+    ("sensor", (True, False), "has no depth"),
+]
+
+
+@pytest.mark.parametrize(("depth", "bring", "words"), CASE_DEPTHS)
+def test_own_cases_must_fit_where_depth_comes_from(
+    variant, tmp_path: Path, capsys, depth: str, bring: tuple[bool, bool], words: str | None
+) -> None:
+    directory = case_directory(tmp_path)
+    for name, brings in zip(("a", "b"), bring, strict=True):
+        case = json.loads((directory / f"{name}.json").read_text())
+        kept = {key: value for key, value in case.items() if brings or not key.startswith("depth")}
+        (directory / f"{name}.json").write_text(json.dumps(kept))
+    arguments = ["--quiet", "--skip-check", "--depth", depth, "--cases", str(directory)]
+    assert main([str(variant(zoe={})), str(tmp_path / "bundle"), *arguments]) == (0 if words is None else WRONG)
+    assert (words or "") in capsys.readouterr().err
+
+
+def test_a_kind_of_depth_without_a_depth_is_refused(variant, tmp_path: Path, capsys) -> None:
+    directory = case_directory(tmp_path)
+    case = json.loads((directory / "a.json").read_text())
+    del case["depth"]
+    (directory / "a.json").write_text(json.dumps(case))
+    arguments = ["--quiet", "--skip-check", "--depth", "both", "--cases", str(directory)]
+    assert main([str(variant(zoe={})), str(tmp_path / "bundle"), *arguments]) == WRONG
+    assert "depth_kind" in capsys.readouterr().err
