@@ -38,7 +38,10 @@ SYNTHETIC_BASE_FROM_CAMERA = [
 
 @dataclass(frozen=True)
 class Case:
-    """`depth_m` is None where the estimator makes it, `depth_max_m` also for a dense map. `intrinsic` belongs to a picture of `intrinsic_size_px` (width, height)."""
+    """`depth_m` is None where the estimator makes it, `depth_max_m` also for a dense map.
+
+    `intrinsic` belongs to a picture of `intrinsic_size_px` (width, height).
+    """
 
     picture: np.ndarray
     depth_m: np.ndarray | None

@@ -1,7 +1,8 @@
 """Resizing to a fixed size as a matrix: PyTorch's `interpolate` along one axis is one product with weights that depend on the sizes only.
 
 To: the depth estimator's packed weights and its reference. Positions are float32 as in PyTorch: at 384 pixels their rounding is 1e-5 of a
-pixel, which the estimator's frequencies make visible. A picture is resized by `rows @ picture @ columns.T`. Source: PyTorch's upsampling kernels (bicubic: a = -0.75, no antialiasing, edges repeated).
+pixel, which the estimator's frequencies make visible. A picture is resized by `rows @ picture @ columns.T`.
+Source: PyTorch's upsampling kernels (bicubic: a = -0.75, no antialiasing, edges repeated).
 """
 
 from __future__ import annotations

@@ -232,7 +232,8 @@ class _Builder:
         of_embedding = graph.op("Reshape", [embedding, graph.integers(1, config.embedding_width, coarse * coarse)])
         of_embedding = graph.op("MatMul", [self._chosen("zoe.binomial.mlp1.rest"), of_embedding])
         of_embedding = graph.op("Reshape", [of_embedding, graph.integers(1, config.binomial_width, coarse, coarse)])
-        of_embedding = graph.op("Reshape", [self._bilinear(of_embedding, config.binomial_width, side), graph.integers(1, config.binomial_width, -1)])
+        of_embedding = self._bilinear(of_embedding, config.binomial_width, side)
+        of_embedding = graph.op("Reshape", [of_embedding, graph.integers(1, config.binomial_width, -1)])
         flat = graph.op("Reshape", [relative, graph.integers(1, config.binomial_inputs, side * side)])
         hidden = graph.op("Gelu", [graph.op("Add", [self._chosen_affine(flat, "zoe.binomial.mlp1"), of_embedding])])
         ones = graph.op("Softplus", [self._chosen_affine(hidden, "zoe.binomial.mlp2")])
@@ -241,7 +242,8 @@ class _Builder:
         graph.op("Split", [ones], out=parts, axis=1, num_outputs=4)
         probability, heat = (graph.op("Div", [a, graph.op("Add", [a, b])]) for a, b in (parts[:2], parts[2:]))
         coldest, hottest = config.temperatures
-        span, low = graph.constant("temperature_span", np.float32(hottest - coldest)), graph.constant("temperature_min", np.float32(coldest))
+        span = graph.constant("temperature_span", np.float32(hottest - coldest))
+        low = graph.constant("temperature_min", np.float32(coldest))
         temperature = graph.op("Add", [graph.op("Mul", [heat, span]), low])
 
         least, most = graph.constant("probability_min", np.float32(PROBABILITY_EPS)), graph.constant("one", np.float32(1))
