@@ -5,6 +5,7 @@ use crate::exit::{CommandError, CommandResult};
 use crate::provider_config;
 use anyhow::{Context, anyhow};
 use egogrid_policies::bundle::Bundle;
+use egogrid_policies::bundle::manifest::PrecisionCheck;
 use egogrid_policies::registry::{self, LoadError, LoadOptions};
 use egogrid_runtime::embodiment::{Embodiment, EmbodimentConfig};
 use egogrid_runtime::execution::{Environment, ExecutionError, Flavour, GraphOptions, Provider, ProviderConfig};
@@ -32,6 +33,14 @@ pub fn root(common: &Common) -> CommandResult<PathBuf> {
             "no Egogrid checkout around the executable or the working directory; set EGOGRID_ROOT to it"
         ))
     })
+}
+
+/// One line on stderr where the weights of `bundle` change actions beyond their bound, or where nobody knows.
+pub fn warn_of_precision(bundle: &Bundle) {
+    let manifest = bundle.manifest();
+    if let Some(warning) = manifest.precision_check.as_ref().and_then(PrecisionCheck::warning) {
+        eprintln!("warning: {} is {}: {warning}", bundle.id(), manifest.precision);
+    }
 }
 
 /// The library: given, or where `./launch/demo` puts it.

@@ -161,6 +161,9 @@ pub struct InferArgs {
 pub struct CheckArgs {
     /// Directory that the exporter wrote
     pub bundle: PathBuf,
+    /// At most so many observations of a bundle that is not fp32; 0 leaves them out [default: all of the bundle's]
+    #[arg(long, value_name = "N")]
+    pub observations: Option<u32>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

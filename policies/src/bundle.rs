@@ -11,12 +11,14 @@ mod grid;
 mod intrinsics;
 pub mod limits;
 pub mod manifest;
+pub mod observations;
 
 pub use error::BundleError;
 pub use files::Progress;
 pub use golden::GoldenCase;
 pub use intrinsics::StoredIntrinsics;
 pub use manifest::{FamilyTables, Manifest};
+pub use observations::{OBSERVATIONS_MAX, Observations};
 
 use crate::registry::Family;
 use egogrid_action_grids::{ActionBins, ActionTokenizer, StatisticsTable};
@@ -36,6 +38,7 @@ const GRID_FILE: &str = "grid.json";
 const STATISTICS_FILE: &str = "statistics.json";
 const INTRINSICS_FILE: &str = "intrinsics.json";
 const GOLDEN_FILE: &str = "golden.safetensors";
+const OBSERVATIONS_FILE: &str = "observations.safetensors";
 const COMMON_FILES: [&str; 5] = [TOKENIZER_FILE, STATISTICS_FILE, GOLDEN_FILE, WEIGHTS_FILE, "README.md"];
 const JSON_BYTES_MAX: u64 = 16 << 20;
 const TOKENIZER_BYTES_MAX: u64 = 128 << 20;
@@ -165,6 +168,18 @@ impl Bundle {
     /// A file that changed since it was verified, or that lacks a tensor.
     pub fn golden(&self) -> Result<Vec<GoldenCase>, BundleError> {
         golden::parse(&files::read_verified(&self.dir, &self.manifest, GOLDEN_FILE, GOLDEN_BYTES_MAX)?)
+    }
+
+    /// What the precision was measured on; `None` where it was not.
+    ///
+    /// # Errors
+    /// A file that changed since it was verified, or that lacks a tensor.
+    pub fn observations(&self) -> Result<Option<Observations>, BundleError> {
+        if self.manifest.file(OBSERVATIONS_FILE).is_none() {
+            return Ok(None);
+        }
+        let bytes = files::read_verified(&self.dir, &self.manifest, OBSERVATIONS_FILE, GOLDEN_BYTES_MAX)?;
+        observations::parse(&bytes, |key| Ok(self.intrinsics(key)?.intrinsics)).map(Some)
     }
 
     pub(crate) fn tokenizer_json(&self) -> Result<Vec<u8>, BundleError> {

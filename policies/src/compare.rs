@@ -3,22 +3,23 @@
 //! From: a family's own run of one golden case. To: the rows of a [`CheckReport`].
 
 use crate::bundle::{BundleError, GoldenCase};
-use crate::check::{
-    CheckError, CheckReport, estimated_tolerance, ids_that_differ, largest_difference, usual_difference,
-};
+use crate::check::{CheckError, CheckReport};
+use crate::greedy;
+use crate::judge::{Difference, estimated_tolerance, ids_that_differ};
 use crate::watch::{StageOutput, Watch};
 use egogrid_runtime::policy::{ActionChunk, PolicyError};
 
-/// Runs one case with `infer` and adds a row for each stage that it shows.
+/// Runs one case with `infer` and adds a row for each stage that it shows. After an id that is not the reference's the
+/// logits are those of another sentence: they are not compared, and the row of the ids says why.
 pub(crate) fn compare_case(
     case: &GoldenCase,
     report: &mut CheckReport,
     infer: impl FnOnce(Watch<'_>) -> Result<ActionChunk, PolicyError>,
 ) -> Result<(), CheckError> {
-    let mut compared = Ok(());
+    let (mut compared, mut same_ids) = (Ok(()), true);
     let mut see = |output: StageOutput<'_>| {
         if compared.is_ok() {
-            compared = compare(case, output, report);
+            compared = compare(case, output, report, &mut same_ids);
         }
     };
     let outcome = infer(Watch::with(&mut see));
@@ -30,41 +31,58 @@ pub(crate) fn compare_case(
     }
 }
 
-fn compare(case: &GoldenCase, output: StageOutput<'_>, report: &mut CheckReport) -> Result<(), BundleError> {
+/// `same_ids`: whether every id so far is the reference's.
+fn compare(
+    case: &GoldenCase,
+    output: StageOutput<'_>,
+    report: &mut CheckReport,
+    same_ids: &mut bool,
+) -> Result<(), BundleError> {
     let stage = output.name();
     let difference = match output {
-        StageOutput::TextIds(ids) => ids_that_differ(ids, case.i64(&stage)?),
+        StageOutput::StepLogits(..) | StageOutput::Normalized(_) | StageOutput::Actions(_) if !*same_ids => {
+            return Ok(());
+        }
+        StageOutput::TextIds(ids) => Difference::ids(ids_that_differ(ids, case.i64(&stage)?)),
         StageOutput::TokenIds(ids) => {
             let ids: Vec<i64> = ids.iter().map(|id| i64::from(*id)).collect();
-            ids_that_differ(&ids, case.i64(&stage)?)
+            Difference::ids(ids_that_differ(&ids, case.i64(&stage)?))
         }
         StageOutput::Normalized(rows) => f64_difference(case, &stage, &mut rows.iter().flat_map(|row| row.values()))?,
         StageOutput::Actions(rows) => f64_difference(case, &stage, &mut rows.iter().flat_map(|row| row.values()))?,
+        StageOutput::StepLogits(step, values) => {
+            let chosen = greedy::choose(values).map(|choice| i64::from(choice.id));
+            *same_ids = chosen.as_ref() == case.i64("token_ids")?.get(step);
+            f32_difference(case, &stage, values)?
+        }
         StageOutput::PixelValues(values)
         | StageOutput::Estimator(_, values)
         | StageOutput::PatchDepth(values)
         | StageOutput::PointsXyz(values)
         | StageOutput::FreqEncoding(values)
-        | StageOutput::Vision(_, values)
-        | StageOutput::StepLogits(_, values) => {
-            let expected = case.f32(&stage)?;
-            same_count(case, &stage, values.len(), expected.len())?;
-            let pairs = values.iter().zip(expected).map(|(found, expected)| (f64::from(*found), f64::from(*expected)));
-            if let Some(tolerance) = case.estimates_depth().then(|| estimated_tolerance(&stage)).flatten() {
-                report.push_within(&case.name, stage, usual_difference(pairs), tolerance);
-                return Ok(());
-            }
-            largest_difference(pairs)
-        }
+        | StageOutput::Vision(_, values) => f32_difference(case, &stage, values)?,
     };
-    report.push(&case.name, stage, difference);
+    report.push(case, stage, difference);
     Ok(())
 }
 
-fn f64_difference(case: &GoldenCase, stage: &str, found: &mut dyn Iterator<Item = &f64>) -> Result<f64, BundleError> {
+/// Where depth is estimated, single pixels may differ by anything: of those stages the usual difference counts.
+fn f32_difference(case: &GoldenCase, stage: &str, found: &[f32]) -> Result<Difference, BundleError> {
+    let expected = case.f32(stage)?;
+    same_count(case, stage, found.len(), expected.len())?;
+    let pairs = found.iter().zip(expected).map(|(found, expected)| (f64::from(*found), f64::from(*expected)));
+    let few = case.estimates_depth() && estimated_tolerance(stage).is_some();
+    Ok(if few { Difference::usual(pairs) } else { Difference::largest(pairs) })
+}
+
+fn f64_difference(
+    case: &GoldenCase,
+    stage: &str,
+    found: &mut dyn Iterator<Item = &f64>,
+) -> Result<Difference, BundleError> {
     let (found, expected) = (found.copied().collect::<Vec<_>>(), case.f64(stage)?);
     same_count(case, stage, found.len(), expected.len())?;
-    Ok(largest_difference(found.into_iter().zip(expected.iter().copied())))
+    Ok(Difference::largest(found.into_iter().zip(expected.iter().copied())))
 }
 
 fn same_count(case: &GoldenCase, stage: &str, policy: usize, golden: usize) -> Result<(), BundleError> {

@@ -4,6 +4,7 @@ use crate::bundle::manifest::PreprocessingSpec;
 use crate::bundle::{Bundle, BundleError};
 use crate::openvla::OpenVla;
 use crate::spatialvla::SpatialVla;
+use crate::watch::Watched;
 use egogrid_action_grids::StatsError;
 use egogrid_runtime::embodiment::DepthConfig;
 use egogrid_runtime::execution::{Environment, ExecutionError, GraphOptions};
@@ -119,6 +120,19 @@ pub fn load_with_depth(
     options: &LoadOptions,
     rules: SensorRules,
 ) -> Result<Box<dyn Policy>, LoadError> {
+    match bundle.family() {
+        Family::SpatialVla => Ok(Box::new(SpatialVla::load(environment, bundle, options, rules)?)),
+        Family::OpenVla => Ok(Box::new(OpenVla::load(environment, bundle, options)?)),
+    }
+}
+
+/// The same policy for somebody who looks at its stages.
+pub(crate) fn load_watched(
+    environment: &Environment,
+    bundle: &Bundle,
+    options: &LoadOptions,
+    rules: SensorRules,
+) -> Result<Box<dyn Watched>, LoadError> {
     match bundle.family() {
         Family::SpatialVla => Ok(Box::new(SpatialVla::load(environment, bundle, options, rules)?)),
         Family::OpenVla => Ok(Box::new(OpenVla::load(environment, bundle, options)?)),

@@ -2,6 +2,14 @@
 
 use egogrid_action_grids::{ActionRow, NormalizedRow};
 use egogrid_runtime::execution::ExecutionError;
+use egogrid_runtime::observation::Observation;
+use egogrid_runtime::policy::{ActionChunk, PolicyError};
+
+/// A loaded policy of any family, to be looked at.
+pub(crate) trait Watched {
+    /// One inference, showing every stage's output to `watch`.
+    fn infer_watched(&mut self, observation: &Observation, watch: Watch<'_>) -> Result<ActionChunk, PolicyError>;
+}
 
 /// Output of one stage, valid during the call. Names and shapes are those of `golden.safetensors`.
 #[derive(Debug, Clone, Copy)]

@@ -42,6 +42,7 @@ struct Warm {
 pub fn run(common: &Common, args: &BenchArgs) -> CommandResult {
     let start = Instant::now();
     let bundle = assemble::bundle(&args.bundle)?;
+    assemble::warn_of_precision(&bundle);
     let verified_ms = ms_since(start);
     let observation = golden_observation(&bundle)?;
     let depth = DepthConfig::default().checked().map_err(CommandError::usage)?;

@@ -37,6 +37,7 @@ struct CameraFile {
 /// Exit code 3 when the policy has no whole chunk for this observation.
 pub fn run(common: &Common, args: &InferArgs) -> CommandResult {
     let bundle = assemble::bundle(&args.bundle)?;
+    assemble::warn_of_precision(&bundle);
     let stats_key = assemble::stats_key(&bundle, args.stats.as_deref())?;
     let observation = observation(args, &bundle, &stats_key)?;
     let environment = assemble::environment(common)?;

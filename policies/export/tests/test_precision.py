@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from egogrid_export.cli import main
 from egogrid_export.errors import CheckpointError
 from egogrid_export.graph import GraphBuilder, WeightsFile
-from egogrid_export.precision import EMBEDDING, HEAD, PRECISIONS, TEXT, TOWER, role_of
+from egogrid_export.precision import DEPTH, EMBEDDING, HEAD, PRECISIONS, TEXT, TOWER, role_of
 from egogrid_export.quantize import Blocks, blocks_for, dequantized, quantized
 from egogrid_export.weights import Quantized, rounded
 
@@ -89,7 +89,7 @@ def test_a_weight_beyond_the_largest_f16_is_refused_and_not_clamped() -> None:
 def test_only_matrices_and_tables_are_stored_in_sixteen_bits_and_the_manifest_says_so(golden: Path, tmp_path: Path, precision: str) -> None:
     sizes = {}
     for name in ("fp32", precision):
-        assert main([str(golden / "ckpt"), str(tmp_path / name), "--precision", name, "--depth", "sensor", "--quiet"]) == 0
+        assert main([str(golden / "ckpt"), str(tmp_path / name), "--precision", name, "--depth", "sensor", "--quiet", "--observations", "0"]) == 0
         sizes[name] = (tmp_path / name / "weights.bin").stat().st_size
         assert tomllib.loads((tmp_path / name / "bundle.toml").read_text())["precision"] == name
     assert 0.5 < sizes[precision] / sizes["fp32"] < 0.53
@@ -106,7 +106,7 @@ def test_a_bf16_checkpoint_in_sixteen_bits_gives_the_ids_and_logits_of_fp32(gold
     """The graphs are compared with the float32 reference at the tolerance of fp32, decoding with its ids."""
     found = []
     for name in ("fp32", precision):
-        assert main([str(golden / "ckpt"), str(tmp_path / name), "--precision", name, "--depth", "sensor", "--quiet"]) == 0
+        assert main([str(golden / "ckpt"), str(tmp_path / name), "--precision", name, "--depth", "sensor", "--quiet", "--observations", "0"]) == 0
         found.append(greedy(tmp_path / name))
     assert found[0] == found[1]
 
@@ -174,7 +174,7 @@ def test_rows_that_no_block_fits_stay_float32() -> None:
 
 
 def test_what_a_tensor_is_for_follows_from_its_name() -> None:
-    roles = {"text.head": HEAD, "text.embeddings_scaled": EMBEDDING, "text.3.qkv": TEXT, "vision.0.qkv.weight": TOWER, "zoe.3.fc1.weight": TOWER}
+    roles = {"text.head": HEAD, "text.embeddings_scaled": EMBEDDING, "text.3.qkv": TEXT, "vision.0.qkv.weight": TOWER, "projector.weight": TOWER, "zoe.3.fc1.weight": DEPTH}
     assert {name: role_of(name) for name in roles} == roles
 
 
@@ -227,7 +227,7 @@ def test_one_large_channel_spoils_its_own_block_only(tmp_path: Path, precision: 
 @pytest.mark.parametrize(("precision", "share"), [("int8", 0.32), ("int4", 0.31)])
 def test_integer_bundles_are_small_and_store_each_matrix_once(golden: Path, tmp_path: Path, precision: str, share: float) -> None:
     for name in ("fp32", precision):
-        assert main([str(golden / "ckpt"), str(tmp_path / name), "--precision", name, "--depth", "sensor", "--quiet"]) == 0
+        assert main([str(golden / "ckpt"), str(tmp_path / name), "--precision", name, "--depth", "sensor", "--quiet", "--observations", "0"]) == 0
     sizes = [(tmp_path / name / "weights.bin").stat().st_size for name in ("fp32", precision)]
     assert sizes[1] / sizes[0] < share
     places: dict[tuple[int, int], set[str]] = {}
@@ -252,4 +252,4 @@ def test_integer_bundles_are_small_and_store_each_matrix_once(golden: Path, tmp_
 @pytest.mark.parametrize("changes", ODD_SIZES.values(), ids=ODD_SIZES)
 def test_sizes_that_no_block_fits_export_at_every_precision(variant, tmp_path: Path, precision: str, changes: dict) -> None:
     pytest.importorskip("onnxruntime")
-    assert main([str(variant(**changes)), str(tmp_path / "bundle"), "--precision", precision, "--quiet"]) == 0
+    assert main([str(variant(**changes)), str(tmp_path / "bundle"), "--precision", precision, "--quiet", "--observations", "0"]) == 0

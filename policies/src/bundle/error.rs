@@ -206,6 +206,16 @@ pub enum BundleError {
         /// Why.
         source: FrameError,
     },
+    /// Observations that cannot be used.
+    #[error("observations.safetensors {tensor}: found {found}, expected {expected}; export the checkpoint again")]
+    Observations {
+        /// Which tensor, or which part of the file.
+        tensor: String,
+        /// Found.
+        found: String,
+        /// Needed.
+        expected: String,
+    },
     /// A tokenizer that cannot be used.
     #[error("tokenizer.json: found {found}, expected {expected}; export the checkpoint again with its own tokenizer")]
     Vocabulary {

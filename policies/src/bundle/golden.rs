@@ -27,6 +27,8 @@ pub enum GoldenValues {
 pub struct GoldenCase {
     /// `case0`, `case1`, …
     pub name: String,
+    /// The same as a number.
+    pub number: usize,
     /// What goes in.
     pub observation: Observation,
     /// Statistics of the physical actions.
@@ -97,7 +99,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<GoldenCase>, BundleError> {
         if tensors.is_empty() {
             break;
         }
-        cases.push(Reader { case: format!("case{number}"), tensors }.case()?);
+        cases.push(Reader { number, case: format!("case{number}"), tensors }.case()?);
     }
     match cases.len() {
         0 | 1 => Err(wrong("cases", cases.len(), "at least 2")),
@@ -118,6 +120,7 @@ fn values(name: &str, view: &TensorView<'_>) -> Result<GoldenValues, BundleError
 
 /// The tensors of one case while it is put together.
 struct Reader {
+    number: usize,
     case: String,
     tensors: BTreeMap<String, (GoldenValues, Vec<usize>)>,
 }
@@ -137,7 +140,7 @@ impl Reader {
         let observation = Observation { sequence: 0, frame, instruction: self.text("instruction")?, state: None };
         let stats_key = self.text("stats_key")?;
         let tensors = self.tensors.into_iter().map(|(stage, (values, _))| (stage, values)).collect();
-        Ok(GoldenCase { name: self.case, observation, stats_key, depth_max_m, tensors })
+        Ok(GoldenCase { name: self.case, number: self.number, observation, stats_key, depth_max_m, tensors })
     }
 
     fn frame(&self) -> Result<Frame, BundleError> {
@@ -229,14 +232,18 @@ fn sides(name: &str, shape: &[usize]) -> Result<[u32; 2], BundleError> {
 
 /// A rigid transform from a row-major 4×4 matrix; its rotation must be one to 1e-6.
 fn pose(name: &str, m: &[f64]) -> Result<Isometry3<f64>, BundleError> {
-    let rigid = || wrong(name, format!("{m:?}"), "a rigid 4x4 transform");
-    let m: &[f64; 16] = m.try_into().map_err(|_| rigid())?;
+    rigid(m).ok_or_else(|| wrong(name, format!("{m:?}"), "a rigid 4x4 transform"))
+}
+
+/// The same, or nothing.
+pub(super) fn rigid(m: &[f64]) -> Option<Isometry3<f64>> {
+    let m: &[f64; 16] = m.try_into().ok()?;
     let rotation = Matrix3::new(m[0], m[1], m[2], m[4], m[5], m[6], m[8], m[9], m[10]);
     let orthonormal =
         (rotation * rotation.transpose() - Matrix3::identity()).amax() <= 1e-6 && rotation.determinant() > 0.0;
     if !orthonormal || m[12..] != [0.0, 0.0, 0.0, 1.0] {
-        return Err(rigid());
+        return None;
     }
     let rotation = UnitQuaternion::from_rotation_matrix(&Rotation3::from_matrix_unchecked(rotation));
-    Ok(Isometry3::from_parts(Translation3::new(m[3], m[7], m[11]), rotation))
+    Some(Isometry3::from_parts(Translation3::new(m[3], m[7], m[11]), rotation))
 }

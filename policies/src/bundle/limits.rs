@@ -3,6 +3,7 @@
 //! From: [`super::manifest`]. To: [`super::Bundle`], whose manifest has passed. Only arithmetic, no file is touched.
 
 pub(super) mod openvla;
+mod precision_check;
 mod spatialvla;
 
 use super::error::BundleError;
@@ -34,6 +35,7 @@ const PROMPT_BYTES_MAX: usize = 1024;
 /// Checks every number against its bounds and against the others.
 pub(super) fn check(manifest: &Manifest) -> Result<(), BundleError> {
     check_files(manifest)?;
+    precision_check::check(manifest)?;
     check_image(manifest)?;
     check_text(manifest)?;
     check_chunk(manifest)?;

@@ -4,11 +4,13 @@
 //! same table (`[image]`, `[prompt]`, `[tokens]`). Values are only read here; [`super::limits`] checks them.
 
 mod openvla;
+mod precision_check;
 mod spatialvla;
 
 pub use openvla::{
     BinSpec, FinalSpec, OpenVlaTables, PreprocessingSpec, SquareSpec, SquareStrategy, TowerSpec, UnknownPreprocessing,
 };
+pub use precision_check::PrecisionCheck;
 pub use spatialvla::{CellSpec, DepthSource, DepthSpec, Ego3dSpec, PixelSpec, PointFrame, Resample, SpatialVlaTables};
 
 use super::error::BundleError;
@@ -19,10 +21,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// Tables, or keys of a table, that every family has: no names = the whole table. What is left belongs to the family.
-const COMMON: [(&str, &[&str]); 11] = [
+const COMMON: [(&str, &[&str]); 12] = [
     ("schema_version", &[]),
     ("family", &[]),
     ("precision", &[]),
+    ("precision_check", &[]),
     ("origin", &[]),
     ("image", &["width_px", "height_px"]),
     ("prompt", &["image_tokens", "prefix", "suffix", "bos_id", "eos_id", "text_tokens_max"]),
@@ -46,6 +49,8 @@ pub struct Manifest {
     pub family: String,
     /// Arithmetic of the weights.
     pub precision: Precision,
+    /// What that does to tokens and actions; not of fp32.
+    pub precision_check: Option<PrecisionCheck>,
     /// Where it came from.
     pub origin: Origin,
     /// Size of the model's picture.

@@ -18,7 +18,7 @@ use crate::failure::{failed, observed};
 use crate::generation::{Generation, generate};
 use crate::prompt::Prompt;
 use crate::registry::{self, LoadError, LoadOptions};
-use crate::watch::{StageOutput, Watch};
+use crate::watch::{StageOutput, Watch, Watched};
 use egogrid_action_grids::{ActionBins, NormalizedRow, RowStats, StatsError};
 use egogrid_runtime::execution::Environment;
 use egogrid_runtime::observation::Observation;
@@ -106,6 +106,12 @@ impl OpenVla {
             depth: None,
             points_xyz_m: Vec::new(),
         })
+    }
+}
+
+impl Watched for OpenVla {
+    fn infer_watched(&mut self, observation: &Observation, watch: Watch<'_>) -> Result<ActionChunk, PolicyError> {
+        self.infer_watched(observation, watch)
     }
 }
 

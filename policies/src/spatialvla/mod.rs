@@ -19,7 +19,7 @@ use crate::failure::{failed, observed};
 use crate::generation::{Generation, generate};
 use crate::prompt::Prompt;
 use crate::registry::{self, LoadError, LoadOptions};
-use crate::watch::{StageOutput, Watch};
+use crate::watch::{StageOutput, Watch, Watched};
 use egogrid_action_grids::{ActionRow, ActionTokenizer, NormStats, NormalizedRow, StatsError, TokenKind};
 use egogrid_runtime::execution::Environment;
 use egogrid_runtime::observation::Observation;
@@ -130,6 +130,12 @@ impl SpatialVla {
         let Generation { token_ids, confidence, runner_up } = generation;
         let (sequence, depth, points_xyz_m) = (observation.sequence, Some(depth), self.inputs.points.to_points());
         Ok(ActionChunk { sequence, actions, normalized, token_ids, confidence, runner_up, times, depth, points_xyz_m })
+    }
+}
+
+impl Watched for SpatialVla {
+    fn infer_watched(&mut self, observation: &Observation, watch: Watch<'_>) -> Result<ActionChunk, PolicyError> {
+        self.infer_watched(observation, watch)
     }
 }
 

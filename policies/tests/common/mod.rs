@@ -29,6 +29,27 @@ pub fn openvla_bundle() -> PathBuf {
     fixture("openvla_golden_bundle/bundle")
 }
 
+/// The shipped policy's checkpoint.
+pub const SHIPPED: &str = "policies/shipped/metaworld/metaworld-mt5";
+
+/// A checkpoint of the repository at `precision`, exported on this machine and measured on `observations`.
+///
+/// Needs the Python environment (`EGOGRID_PYTHON` or `.venv`, made by `./launch/test`).
+pub fn exported(checkpoint: &str, precision: &str, observations: u32) -> PathBuf {
+    let python = std::env::var_os("EGOGRID_PYTHON").map_or_else(|| root().join(".venv/bin/python"), PathBuf::from);
+    let bundle = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{precision}", checkpoint.replace('/', "-")));
+    let output = std::process::Command::new(&python)
+        .args(["-m", "egogrid_export", "--replace", "--precision", precision])
+        .args(["--observations", &observations.to_string()])
+        .arg(root().join(checkpoint))
+        .arg(&bundle)
+        .env("PYTHONPATH", root().join("policies/export/src"))
+        .output()
+        .unwrap_or_else(|error| panic!("{}: {error}", python.display()));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    bundle
+}
+
 /// The library of `EGOGRID_ORT_LIB`, else the one that `./launch/test` puts into the repository. Never skips.
 pub fn environment() -> Environment {
     let path = std::env::var_os("EGOGRID_ORT_LIB")
@@ -250,7 +271,7 @@ impl TinyBundle {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

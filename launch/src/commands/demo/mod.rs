@@ -59,6 +59,7 @@ pub fn run(common: &Common, args: &DemoArgs) -> CommandResult {
     std::fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string()).map_err(CommandError::usage)?;
     let bundle_dir = args.bundle.clone().map_or_else(|| assemble::shipped_bundle(common), Ok)?;
     let bundle = assemble::bundle(&bundle_dir)?;
+    assemble::warn_of_precision(&bundle);
     let mut pipeline = assemble_pipeline(common, args, &bundle)?;
     let unknown: Vec<&String> = args.tasks.iter().filter(|task| !pipeline.sim.info().tasks.contains(task)).collect();
     if !unknown.is_empty() {

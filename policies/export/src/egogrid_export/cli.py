@@ -14,6 +14,8 @@ from egogrid_export.bundle import bundle_directory
 from egogrid_export.checkpoint import Checkpoint
 from egogrid_export.errors import CheckpointError, ExportError, UsageError
 from egogrid_export.lora import MergedCheckpoint
+from egogrid_export.measured import ACTION_BOUND, ACTION_BOUND_MAX
+from egogrid_export.observations import OBSERVATIONS_DEFAULT, OBSERVATIONS_MAX
 from egogrid_export.openvla.export import export as export_openvla
 from egogrid_export.openvla.images import PREPROCESSINGS
 from egogrid_export.openvla.prompt import PROMPTS
@@ -78,6 +80,20 @@ def _parse(arguments: list[str] | None) -> Options:
         "--preprocessing", choices=PREPROCESSINGS, help=f"OpenVLA: what comes before the processor (default: {PREPROCESSINGS[0]}, nothing)"
     )
     parser.add_argument("--cases", metavar="DIR", type=Path, help="own golden cases, NAME.json each, instead of synthetic ones")
+    parser.add_argument(
+        "--observations",
+        metavar="N",
+        type=_count,
+        default=OBSERVATIONS_DEFAULT,
+        help="how many a precision other than fp32 is measured on; 0 leaves that out (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--action-bound",
+        metavar="A",
+        type=_bound,
+        default=ACTION_BOUND,
+        help="how much a precision may change a normalized action before the bundle is marked (default: %(default)s)",
+    )
     parser.add_argument("--replace", action="store_true", help="replace a bundle that lies at BUNDLE_DIR")
     parser.add_argument("--skip-check", action="store_true", help="do not run the written graphs (needs no onnxruntime)")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
@@ -94,4 +110,20 @@ def _parse(arguments: list[str] | None) -> Options:
         replace=given.replace,
         check=not given.skip_check,
         quiet=given.quiet,
+        observations=given.observations,
+        action_bound=given.action_bound,
     )
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if not 0 <= count <= OBSERVATIONS_MAX:
+        raise argparse.ArgumentTypeError(f"{count}, expected 0 to {OBSERVATIONS_MAX}")
+    return count
+
+
+def _bound(text: str) -> float:
+    bound = float(text)
+    if not 0 <= bound <= ACTION_BOUND_MAX:  # written so that NaN fails
+        raise argparse.ArgumentTypeError(f"{bound}, expected 0 to {ACTION_BOUND_MAX}: normalized actions reach from -1 to 1")
+    return bound

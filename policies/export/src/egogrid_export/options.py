@@ -15,6 +15,8 @@ DEPTH_CHOICES = {"sensor": ("sensor",), "estimated": ("estimated",), "both": ("s
 class Options:
     """None where nothing was asked for. `depth`, a key of `DEPTH_CHOICES`, is for family `spatialvla`, and is then what the checkpoint was
     trained with; `prompt` and `preprocessing` are for family `openvla`.
+
+    `observations`: on how many a precision is measured; `action_bound`: how much it may change normalized actions.
     """
 
     checkpoint: Path
@@ -28,3 +30,5 @@ class Options:
     replace: bool
     check: bool
     quiet: bool
+    observations: int
+    action_bound: float

@@ -7,39 +7,45 @@ norms, rotary tables and position embeddings are float32 in every precision: the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from egogrid_export.quantize import Blocks, blocks_for
 
-# What tensors are for. Everything that is no part of a language model is of a tower: vision, depth, points, projector.
-TOWER, TEXT, HEAD, EMBEDDING = "tower", "text", "head", "embedding"
+# What tensors are for. Everything that is no part of a language model or of the depth estimator is of a tower: vision, points, projector.
+TOWER, DEPTH, TEXT, HEAD, EMBEDDING = "tower", "depth", "text", "head", "embedding"
+ROLES = (TOWER, DEPTH, TEXT, HEAD, EMBEDDING)
+DEPTH_PREFIX, TEXT_PREFIX = "zoe", "text"
 
 
 @dataclass(frozen=True)
 class Precision:
-    """`dtype`: of matrices and tables that are not cut into blocks. The CPU's graphs read 16-bit ones as float32.
+    """`kinds`: how matrices and tables are stored, by what they are for: a type, or the bits of integers in blocks. The CPU's graphs
+    read 16-bit numbers as float32.
 
-    `bits`: of integers, by what a tensor is for; none of it in the precisions of floating point.
     `tolerance`: how far a stage of the written graphs may be from the float32 reference, of its largest value. It finds a wrong graph;
     what the precision does to actions is measured apart.
     """
 
     name: str
-    dtype: str
     tolerance: float
-    bits: Mapping[str, int] = field(default_factory=dict)
+    kinds: Mapping[str, str | int]
 
     def blocks(self, name: str, width: int) -> Blocks | None:
-        """How rows `[n, width]` are cut, None where they stay numbers of `dtype`. A row is what one output is computed from."""
-        bits = self.bits.get(role_of(name))
-        return None if bits is None else blocks_for(bits, width)
+        """How rows `[n, width]` are cut, None where they stay numbers. A row is what one output is computed from."""
+        kind = self.kinds[role_of(name)]
+        return blocks_for(kind, width) if isinstance(kind, int) else None
+
+    def dtype(self, name: str) -> str:
+        """Of a matrix or table that is not cut into blocks. Those that no block fits are small, and float32."""
+        kind = self.kinds[role_of(name)]
+        return "f32" if isinstance(kind, int) else kind
 
 
 def role_of(name: str) -> str:
-    """What a tensor of `weights.bin` is for: `text.head…`, `text.embeddings…`, other `text.…`, and the rest."""
+    """What a tensor of `weights.bin` is for: `text.head…`, `text.embeddings…`, other `text.…`, `zoe.…`, and the rest."""
     first, _, rest = name.partition(".")
-    if first != "text":
-        return TOWER
+    if first != TEXT_PREFIX:
+        return DEPTH if first == DEPTH_PREFIX else TOWER
     return HEAD if rest.startswith("head") else EMBEDDING if rest.startswith("embeddings") else TEXT
 
 
@@ -47,13 +53,13 @@ PRECISIONS = {
     precision.name: precision
     for precision in (
         # The smallest known mistake (pixel centres in bf16) moves logits by 3e-4.
-        Precision("fp32", "f32", 1e-4),
+        Precision("fp32", 1e-4, dict.fromkeys(ROLES, "f32")),
         # Ten times what the f32 checkpoint of the shipped policy differs by; 16-bit checkpoints differ as little as fp32 does.
-        Precision("fp16", "f16", 5e-3),
-        Precision("bf16", "bf16", 8e-2),
-        # Where a block of 16 does not fit, matrices are small and stay float32.
-        Precision("int8", "f32", 0.2, {TOWER: 8, TEXT: 8, HEAD: 8, EMBEDDING: 8}),
+        Precision("fp16", 5e-3, dict.fromkeys(ROLES, "f16")),
+        Precision("bf16", 8e-2, dict.fromkeys(ROLES, "bf16")),
+        # The estimator multiplies rounding where its bins meet, and the encoding of its points does it again, by up to 128.
+        Precision("int8", 0.2, dict.fromkeys(ROLES, 8) | {DEPTH: "f16"}),
         # The head chooses the token and the towers run once: both are kept exact rather than small.
-        Precision("int4", "f32", 0.6, {TOWER: 8, TEXT: 4, HEAD: 8, EMBEDDING: 8}),
+        Precision("int4", 0.6, dict.fromkeys(ROLES, 8) | {DEPTH: "f16", TEXT: 4}),
     )
 }

@@ -95,7 +95,7 @@ class WeightsFile:
             self._write_quantized(name, shape, pieces, blocks, scale)
 
     def _write_dense(self, name: str, shape: tuple[int, ...], pieces: Iterable[np.ndarray], scale: float) -> None:
-        dtype = self._precision.dtype
+        dtype = self._precision.dtype(name)
         if dtype == "f32" and scale != 1.0:
             self._write(name, shape, (piece.astype(np.float64) * scale for piece in pieces), dtype, 1.0)
         else:

@@ -19,6 +19,7 @@ from egogrid_export.bundle import write_json, write_manifest
 from egogrid_export.checkpoint import Checkpoint
 from egogrid_export.errors import CheckpointError
 from egogrid_export.graph import WeightsFile
+from egogrid_export.measured import precision_tables
 from egogrid_export.openvla.actions import ending
 from egogrid_export.openvla.cases import Case, load_cases, synthetic_cases
 from egogrid_export.openvla.config import ModelConfig, read_config
@@ -31,6 +32,7 @@ from egogrid_export.openvla.prompt import FINAL_ID, choose_prompt
 from egogrid_export.openvla.readme import readme_text
 from egogrid_export.openvla.reference import Reference
 from egogrid_export.openvla.selfcheck import check_graphs
+from egogrid_export.openvla.subject import subject
 from egogrid_export.openvla.tensor_names import HEAD, check_tensors
 from egogrid_export.options import Options
 from egogrid_export.progress import Progress
@@ -72,6 +74,7 @@ def export(checkpoint: Checkpoint, work: Path, options: Options, progress: Progr
     shutil.copyfile(checkpoint.directory / "tokenizer.json", work / "tokenizer.json")
     write_json(work / "statistics.json", processor.statistics)
     tables = _tables(checkpoint, config, processor, cache)
+    tables |= precision_tables(work, options, subject(checkpoint, config, processor, tokenizer), golden, progress)
     dims = {key: processor.dims(key) for key in processor.statistics}
     (work / "README.md").write_text(readme_text(tables, options.precision.name, dims), encoding="utf-8")
     write_manifest(work, {"family": "openvla", "precision": options.precision.name}, tables, graphs)

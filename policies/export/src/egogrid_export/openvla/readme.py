@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from egogrid_export.measured import precision_note
+
 
 def readme_text(tables: dict[str, dict[str, Any]], precision: str, dims_of_key: dict[str, int]) -> str:
     origin, image, prompt, tokens, cache = (tables[name] for name in ("origin", "image", "prompt", "tokens", "cache"))
@@ -15,7 +17,7 @@ An OpenVLA policy for the Egogrid runtime, written by {origin["exporter"]}. `bun
 
 | | |
 |---|---|
-| precision | {precision} |
+| precision | {precision}{precision_note(tables)} |
 | picture | {image["width_px"]}×{image["height_px"]} px, {image["strategy"]}, Pillow bicubic; before that: {image["preprocessing"]} |
 | vision towers | {len(image["towers"])} |
 | prompt | `{text}`, the instruction in lower case |

@@ -19,6 +19,7 @@ from egogrid_export.bundle import write_json, write_manifest
 from egogrid_export.checkpoint import Checkpoint
 from egogrid_export.errors import CheckpointError
 from egogrid_export.graph import GraphBuilder, WeightsFile
+from egogrid_export.measured import precision_tables
 from egogrid_export.options import Options
 from egogrid_export.progress import Progress
 from egogrid_export.spatialvla.cases import Case, load_cases, synthetic_cases
@@ -30,6 +31,7 @@ from egogrid_export.spatialvla.processor import TOKENS_PER_STEP, ProcessorConfig
 from egogrid_export.spatialvla.readme import readme_text
 from egogrid_export.spatialvla.reference import Reference
 from egogrid_export.spatialvla.selfcheck import check_graphs
+from egogrid_export.spatialvla.subject import subject
 from egogrid_export.spatialvla.tensor_names import HEAD
 from egogrid_export.spatialvla.zoe_graph import build_depth
 from egogrid_export.spatialvla.zoe_pack import check_zoe_shapes, pack_zoe
@@ -70,6 +72,7 @@ def export(checkpoint: Checkpoint, work: Path, options: Options, progress: Progr
     (work / "golden.safetensors").write_bytes(save(named))
     bos = tokenizer.id_to_token(config.bos_id)
     tables = _tables(checkpoint, config, processor, cache, bos)
+    tables |= precision_tables(work, options, subject(checkpoint, config, processor, tokenizer), golden, progress)
     _write_tables(checkpoint, work, options, processor, graphs, tables)
 
 

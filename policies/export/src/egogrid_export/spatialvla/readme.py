@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from egogrid_export.measured import precision_note
+
 
 def readme_text(tables: dict[str, dict[str, Any]], precision: str, statistics_keys: list[str]) -> str:
     origin, image, tokens, chunk, cache = (tables[name] for name in ("origin", "image", "tokens", "chunk", "cache"))
@@ -15,7 +17,7 @@ A SpatialVLA policy for the Egogrid runtime, written by {origin["exporter"]}. `b
 
 | | |
 |---|---|
-| precision | {precision} |
+| precision | {precision}{precision_note(tables)} |
 | picture | {image["width_px"]}×{image["height_px"]} px, Pillow bicubic |
 | depth | {", ".join(tables["depth"]["sources"])} |
 | points in | {tables["ego3d"]["frame"]} frame, center {list(tables["ego3d"]["center_m"])} m, scale {tables["ego3d"]["scale_m"]} m |
