@@ -42,6 +42,8 @@ const OBSERVATIONS_FILE: &str = "observations.safetensors";
 const COMMON_FILES: [&str; 5] = [TOKENIZER_FILE, STATISTICS_FILE, GOLDEN_FILE, WEIGHTS_FILE, "README.md"];
 const JSON_BYTES_MAX: u64 = 16 << 20;
 const TOKENIZER_BYTES_MAX: u64 = 128 << 20;
+/// Of [`Bundle::model_digest`]: 64 bits, and short enough for a path.
+const MODEL_DIGEST_CHARS: usize = 16;
 const GOLDEN_BYTES_MAX: u64 = 512 << 20;
 
 /// A verified bundle. Its large files stay on disk.
@@ -160,6 +162,13 @@ impl Bundle {
             OwnFiles::SpatialVla { intrinsics, .. } => intrinsics.get(stats_key),
             OwnFiles::OpenVla { .. } => Err(self.other_family(Family::SpatialVla)),
         }
+    }
+
+    /// Tells graphs and weights of this bundle from those of every other, for what a provider compiles of them.
+    pub(crate) fn model_digest(&self) -> String {
+        let parts = self.manifest.files.iter().filter(|file| file.path == WEIGHTS_FILE || file.path.ends_with(".onnx"));
+        let listed: String = parts.map(|file| format!("{} {}\n", file.path, file.sha256)).collect();
+        files::sha256(listed.as_bytes())[..MODEL_DIGEST_CHARS].to_owned()
     }
 
     /// The golden cases, in order.

@@ -5,7 +5,7 @@
 use crate::bundle::manifest::GraphTable;
 use crate::bundle::{Bundle, BundleError, Manifest, WEIGHTS_FILE};
 use crate::registry::LoadError;
-use egogrid_runtime::execution::{Dim, Element, Environment, Graph, GraphOptions, TensorSpec, Weights};
+use egogrid_runtime::execution::{Dim, Element, Environment, Flavour, Graph, GraphOptions, TensorSpec, Weights};
 
 /// Largest width of a feature vector.
 const WIDTH_MAX: u32 = 1 << 16;
@@ -14,7 +14,7 @@ const WIDTH_MAX: u32 = 1 << 16;
 pub(crate) struct GraphLoader<'a> {
     environment: &'a Environment,
     bundle: &'a Bundle,
-    options: &'a GraphOptions,
+    options: GraphOptions,
     weights: Weights,
 }
 
@@ -24,8 +24,9 @@ impl<'a> GraphLoader<'a> {
     pub(crate) fn new(
         environment: &'a Environment,
         bundle: &'a Bundle,
-        options: &'a GraphOptions,
+        options: &GraphOptions,
     ) -> Result<Self, LoadError> {
+        let options = options.for_model(&bundle.model_digest());
         let weights = Weights::open(&bundle.path(WEIGHTS_FILE))?;
         Ok(Self { environment, bundle, options, weights })
     }
@@ -35,14 +36,34 @@ impl<'a> GraphLoader<'a> {
         self.bundle.manifest()
     }
 
+    /// Which set of graphs is loaded.
+    pub(crate) fn flavour(&self) -> Flavour {
+        self.options.flavour()
+    }
+
+    /// Whether the bundle has graph `name`.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.manifest().graph(self.flavour(), name).is_some()
+    }
+
     /// Loads graph `name`.
     ///
     /// # Errors
     /// A provider that cannot start, or a graph that is not the one of the manifest.
     pub(crate) fn load(&self, name: &str) -> Result<Graph, LoadError> {
-        let table = self.manifest().graph(name).ok_or_else(|| no_table(name))?;
+        let flavour = self.flavour();
+        let table = self.manifest().graph(flavour, name).ok_or_else(|| {
+            match self.manifest().flavours().any(|f| f == flavour) {
+                true => no_table(name),
+                false => BundleError::NoFlavour {
+                    flavour,
+                    precision: self.manifest().precision.to_string(),
+                    provider: self.options.provider.to_string(),
+                },
+            }
+        })?;
         let file = self.bundle.path(&table.file);
-        let graph = Graph::load_sharing(self.environment, &file, &self.weights, self.options)?;
+        let graph = Graph::load_sharing(self.environment, &file, &self.weights, &self.options)?;
         check_session(table, &graph)?;
         Ok(graph)
     }
@@ -54,44 +75,64 @@ impl<'a> GraphLoader<'a> {
 }
 
 /// Checks the tables of `prefill` and `decode`: image features `[1, image_tokens, width]` and text ids to logits and a cache.
-pub(crate) fn check_language(manifest: &Manifest, width: u32) -> Result<(), BundleError> {
+pub(crate) fn check_language(manifest: &Manifest, flavour: Flavour, width: u32) -> Result<(), BundleError> {
     let features = f32_tensor("image_features", &[1, manifest.prompt.image_tokens, width]);
     let logits = f32_tensor("logits", &[1, manifest.tokens.vocabulary_size]);
-    let text_ids = tensor("text_ids", Element::I64, vec![Dim::Fixed(1), Dim::Named("text_tokens".to_owned())]);
-    let step = [
-        tensor("token_id", Element::I64, vec![Dim::Fixed(1), Dim::Fixed(1)]),
-        tensor("seqlens_k", Element::I32, vec![Dim::Fixed(1)]),
-        tensor("total_len", Element::I32, Vec::new()),
-    ];
-    let outputs = [&[logits], cache(manifest, "present").as_slice()].concat();
-    require(manifest, "prefill", &[features, text_ids], &outputs)?;
-    require(manifest, "decode", &[step.as_slice(), &cache(manifest, "past")].concat(), &outputs)
+    let token_id = i64_tensor("token_id", &[1, 1]);
+    let (prompt, place, dtype) = match flavour {
+        Flavour::Cpu => {
+            let text_ids = tensor("text_ids", Element::I64, vec![Dim::Fixed(1), Dim::Named("text_tokens".to_owned())]);
+            let lengths = vec![
+                tensor("seqlens_k", Element::I32, vec![Dim::Fixed(1)]),
+                tensor("total_len", Element::I32, Vec::new()),
+            ];
+            (vec![text_ids], lengths, Element::F32)
+        }
+        Flavour::Static => {
+            let text_ids = i64_tensor("text_ids", &[1, manifest.prompt.text_tokens_max]);
+            let prompt = vec![text_ids, i64_tensor("prompt_tokens", &[1])];
+            let dtype = manifest.precision.static_cache().ok_or_else(|| {
+                let found = format!("static graphs and precision {}", manifest.precision);
+                BundleError::field("[[graphs]]", found, "static graphs only for fp32, fp16 and bf16")
+            })?;
+            (prompt, vec![i64_tensor("position", &[1])], dtype)
+        }
+    };
+    let cache = |prefix: &str| cache(manifest, prefix, dtype);
+    let outputs = [vec![logits], cache("present")].concat();
+    require(manifest, flavour, "prefill", &[vec![features], prompt].concat(), &outputs)?;
+    require(manifest, flavour, "decode", &[vec![token_id], place, cache("past")].concat(), &outputs)
 }
 
-/// Checks that the manifest has exactly the graphs `expected`, once each.
+/// Checks that the manifest has exactly the graphs `expected`, once each; the second flavour of all of them or of none.
 pub(crate) fn check_names(manifest: &Manifest, expected: &[&str]) -> Result<(), BundleError> {
-    let names: Vec<&str> = manifest.graphs.iter().map(|graph| graph.name.as_str()).collect();
-    if names.len() == expected.len() && expected.iter().all(|name| names.contains(name)) {
-        return Ok(());
+    for flavour in [Flavour::Cpu].into_iter().chain(manifest.flavours().filter(|other| *other != Flavour::Cpu)) {
+        let names: Vec<&str> =
+            manifest.graphs.iter().filter(|graph| graph.flavour == flavour).map(|graph| graph.name.as_str()).collect();
+        if names.len() != expected.len() || !expected.iter().all(|name| names.contains(name)) {
+            let expected = format!("{}, once each, of flavour {flavour}", expected.join(", "));
+            return Err(BundleError::field("[[graphs]]", format!("{names:?}"), expected));
+        }
     }
-    Err(BundleError::field("[[graphs]]", format!("{names:?}"), format!("{}, once each", expected.join(", "))))
+    Ok(())
 }
 
 /// Checks one graph's table: the same tensors, in any order.
 pub(crate) fn require(
     manifest: &Manifest,
+    flavour: Flavour,
     graph: &str,
     inputs: &[TensorSpec],
     outputs: &[TensorSpec],
 ) -> Result<(), BundleError> {
-    let table = manifest.graph(graph).ok_or_else(|| no_table(graph))?;
+    let table = manifest.graph(flavour, graph).ok_or_else(|| no_table(graph))?;
     require_same(graph, "inputs", &table.inputs, inputs)?;
     require_same(graph, "outputs", &table.outputs, outputs)
 }
 
 /// The last size of an output whose width the checkpoint is free to choose.
 pub(crate) fn width(manifest: &Manifest, graph: &str, output: &str) -> Result<u32, BundleError> {
-    let table = manifest.graph(graph);
+    let table = manifest.graph(Flavour::Cpu, graph);
     let spec = table.and_then(|table| table.outputs.iter().find(|spec| spec.name == output));
     match spec.and_then(|spec| spec.shape.last()) {
         Some(Dim::Fixed(size)) if (1..=WIDTH_MAX).contains(size) => Ok(*size),
@@ -113,10 +154,14 @@ pub(crate) fn f32_tensor(name: &str, shape: &[u32]) -> TensorSpec {
     tensor(name, Element::F32, shape.iter().map(|size| Dim::Fixed(*size)).collect())
 }
 
-fn cache(manifest: &Manifest, prefix: &str) -> Vec<TensorSpec> {
+fn i64_tensor(name: &str, shape: &[u32]) -> TensorSpec {
+    tensor(name, Element::I64, shape.iter().map(|size| Dim::Fixed(*size)).collect())
+}
+
+fn cache(manifest: &Manifest, prefix: &str, dtype: Element) -> Vec<TensorSpec> {
     let cache = &manifest.cache;
-    let shape = [1, cache.kv_heads, cache.capacity, cache.head_dim];
-    cache_names(prefix, cache.layers).iter().map(|name| f32_tensor(name, &shape)).collect()
+    let shape = [1, cache.kv_heads, cache.capacity, cache.head_dim].map(Dim::Fixed);
+    cache_names(prefix, cache.layers).iter().map(|name| tensor(name, dtype, shape.to_vec())).collect()
 }
 
 fn tensor(name: &str, dtype: Element, shape: Vec<Dim>) -> TensorSpec {

@@ -5,6 +5,7 @@ mod common;
 
 use common::TinyBundle;
 use egogrid_policies::bundle::{Bundle, BundleError, read_manifest};
+use egogrid_runtime::execution::Flavour;
 use std::fs;
 use std::path::Path;
 
@@ -294,4 +295,60 @@ fn files_larger_than_any_real_one_are_refused_unparsed() {
     let long = format!("family = \"spatialvla\" #{}", " ".repeat(1 << 20));
     let error = open(&TinyBundle::new().replace("family = \"spatialvla\"", &long)).unwrap_err();
     assert!(matches!(&error, BundleError::TooLarge { file, .. } if file == "bundle.toml"), "{error}");
+}
+
+/// Static graphs as the exporter describes them, for the tiny manifest.
+const STATIC_GRAPHS: &str = r#"
+[[graphs]]
+name = "vision"
+flavour = "static"
+file = "vision.static.onnx"
+inputs = [{ name = "pixel_values", dtype = "f32", shape = [1, 3, 4, 4] }, { name = "freq_encoding", dtype = "f32", shape = [1, 1, 9] }]
+outputs = [{ name = "image_features", dtype = "f32", shape = [1, 1, 2] }, { name = "siglip_last_hidden", dtype = "f32", shape = [1, 1, 3] }, { name = "pos_embed_3d", dtype = "f32", shape = [1, 1, 3] }]
+
+[[graphs]]
+name = "prefill"
+flavour = "static"
+file = "prefill.static.onnx"
+inputs = [{ name = "image_features", dtype = "f32", shape = [1, 1, 2] }, { name = "text_ids", dtype = "i64", shape = [1, 4] }, { name = "prompt_tokens", dtype = "i64", shape = [1] }]
+outputs = [{ name = "logits", dtype = "f32", shape = [1, 26] }, { name = "present.0.key", dtype = "f32", shape = [1, 1, 8, 2] }, { name = "present.0.value", dtype = "f32", shape = [1, 1, 8, 2] }]
+
+[[graphs]]
+name = "decode"
+flavour = "static"
+file = "decode.static.onnx"
+inputs = [{ name = "token_id", dtype = "i64", shape = [1, 1] }, { name = "position", dtype = "i64", shape = [1] }, { name = "past.0.key", dtype = "f32", shape = [1, 1, 8, 2] }, { name = "past.0.value", dtype = "f32", shape = [1, 1, 8, 2] }]
+outputs = [{ name = "logits", dtype = "f32", shape = [1, 26] }, { name = "present.0.key", dtype = "f32", shape = [1, 1, 8, 2] }, { name = "present.0.value", dtype = "f32", shape = [1, 1, 8, 2] }]
+"#;
+
+fn with_static_graphs() -> TinyBundle {
+    let mut bundle = TinyBundle::new();
+    bundle.manifest += STATIC_GRAPHS;
+    for name in ["vision.static.onnx", "prefill.static.onnx", "decode.static.onnx"] {
+        bundle.files.push((name, b"the same".to_vec()));
+    }
+    bundle
+}
+
+#[test]
+fn a_second_set_of_graphs_is_checked_like_the_first() {
+    let bundle = open(&with_static_graphs()).unwrap();
+    assert_eq!(bundle.manifest().flavours().collect::<Vec<_>>(), [Flavour::Cpu, Flavour::Static]);
+    for (from, to, names) in [
+        ("flavour = \"static\"\nfile = \"vision", "flavour = \"gpu\"\nfile = \"vision", "gpu"),
+        ("flavour = \"static\"\nfile = \"vision", "flavour = \"cpu\"\nfile = \"vision", "of flavour cpu"),
+        ("name = \"vision\"\nflavour", "name = \"depth\"\nflavour", "of flavour static"),
+        (
+            "shape = [1, 4] }, { name = \"prompt_tokens\"",
+            "shape = [1, \"text_tokens\"] }, { name = \"prompt_tokens\"",
+            "text_ids",
+        ),
+        ("shape = [1, 4] }, { name = \"prompt_tokens\"", "shape = [1, 5] }, { name = \"prompt_tokens\"", "text_ids"),
+        ("{ name = \"position\", dtype = \"i64\", shape = [1] }, ", "", "position"),
+        ("precision = \"fp32\"", "precision = \"fp16\"", "f16"),
+        ("precision = \"fp32\"", "precision = \"int4\"", "fp32, fp16 and bf16"),
+    ] {
+        let error = open(&with_static_graphs().replace(from, to)).expect_err(to).to_string();
+        assert!(error.contains(names), "{to}: {error}");
+    }
 }

@@ -8,7 +8,7 @@ use egogrid_policies::bundle::manifest::PreprocessingSpec;
 use egogrid_policies::bundle::{Bundle, BundleError};
 use egogrid_policies::check::{CheckError, CheckReport, TOLERANCES, check};
 use egogrid_policies::registry::{self, LoadError, LoadOptions};
-use egogrid_runtime::execution::{Environment, ExecutionError, GraphOptions, Provider};
+use egogrid_runtime::execution::{Environment, ExecutionError, Flavour, GraphOptions, Provider};
 use safetensors::tensor::{SafeTensors, TensorView};
 use std::collections::HashMap;
 use std::path::Path;
@@ -250,6 +250,33 @@ fn a_provider_that_cannot_start_is_an_error_and_not_a_run_on_the_processor() {
         let Err(error) = registry::load(&environment(), &bundle, &options) else { panic!("{provider} started") };
         assert!(error.is_missing() && error.to_string().contains("provider = \"cpu\""), "{error}");
     }
+}
+
+/// Static graphs on the processor, estimator of depth included.
+#[test]
+fn every_stage_of_the_static_graphs_is_within_tolerance() {
+    let graph = GraphOptions { flavour: Some(Flavour::Static), ..GraphOptions::default() };
+    let report = check(&environment(), &Bundle::open(&golden_bundle()).unwrap(), &graph).unwrap();
+    assert!(report.ok(), "{:?}", report.first_difference());
+    let cpu = checked(&golden_bundle()).unwrap();
+    let stages = |report: &CheckReport| report.rows.iter().map(|row| row.stage.clone()).collect::<Vec<_>>();
+    assert_eq!(stages(&report), stages(&cpu));
+    assert_ne!(report, cpu, "the same graphs ran twice");
+}
+
+#[test]
+fn a_bundle_without_the_graphs_that_a_provider_runs_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    common::without_static_graphs(&golden_bundle(), dir.path());
+    let bundle = Bundle::open(dir.path()).unwrap();
+    let graph = GraphOptions { flavour: Some(Flavour::Static), ..GraphOptions::default() };
+    let error = check(&environment(), &bundle, &graph).unwrap_err();
+    assert!(
+        matches!(&error, CheckError::Load(LoadError::Bundle(BundleError::NoFlavour { flavour: Flavour::Static, .. }))),
+        "{error}"
+    );
+    assert!(error.to_string().contains("fp32, fp16 or bf16"), "{error}");
+    assert!(check(&environment(), &bundle, &GraphOptions::default()).unwrap().ok());
 }
 
 #[test]

@@ -13,7 +13,7 @@ use egogrid_policies::openvla::OpenVla;
 use egogrid_policies::registry::LoadOptions;
 use egogrid_policies::{StageOutput, Watch};
 use egogrid_runtime::camera::{Frame, RgbImage, Stamp};
-use egogrid_runtime::execution::GraphOptions;
+use egogrid_runtime::execution::{Flavour, GraphOptions};
 use egogrid_runtime::observation::Observation;
 use egogrid_runtime::policy::{ActionChunk, Policy, PolicyError};
 use egogrid_runtime::stage::Stage;
@@ -54,7 +54,13 @@ impl Case {
 }
 
 fn load(bundle: &Bundle, stats_key: &str) -> OpenVla {
-    let options = LoadOptions { stats_key: stats_key.to_owned(), graph: GraphOptions::default(), preprocessing: None };
+    load_as(Flavour::Cpu, bundle, stats_key)
+}
+
+/// Both sets of graphs run on the processor.
+fn load_as(flavour: Flavour, bundle: &Bundle, stats_key: &str) -> OpenVla {
+    let graph = GraphOptions { flavour: Some(flavour), ..GraphOptions::default() };
+    let options = LoadOptions { stats_key: stats_key.to_owned(), graph, preprocessing: None };
     OpenVla::load(&environment(), bundle, &options).unwrap()
 }
 
@@ -94,17 +100,28 @@ fn official_prompt(case: &Case) -> Vec<f32> {
 
 #[test]
 fn every_stage_of_every_case_is_the_official_one() {
+    for flavour in [Flavour::Cpu, Flavour::Static] {
+        every_stage_of_every_case_is_the_official_one_as(flavour);
+    }
+}
+
+fn every_stage_of_every_case_is_the_official_one_as(flavour: Flavour) {
     let bundle = Bundle::open(&openvla_bundle()).unwrap();
-    let mut policy = load(&bundle, "bridge_orig");
+    let mut policy = load_as(flavour, &bundle, "bridge_orig");
     for number in CASES {
         let case = Case::load(number);
         policy.use_statistics(&bundle, &case.stats_key).unwrap();
         let (result, seen) = watched(&mut policy, &case);
         let chunk = result.unwrap();
-        assert_eq!(seen["text_ids"], official_prompt(&case), "case {number}");
-        assert!(seen["pixel_values"] == official_pixels(&case), "case {number}: pixel_values");
+        assert_eq!(seen["text_ids"], official_prompt(&case), "{flavour} case {number}");
+        assert!(seen["pixel_values"] == official_pixels(&case), "{flavour} case {number}: pixel_values");
         let close = |stage: &str, name: &str, tolerance: f32| {
-            assert_close(&format!("case {number} {stage}"), &seen[stage], &f32s(&case.tensors, name), tolerance);
+            assert_close(
+                &format!("{flavour} case {number} {stage}"),
+                &seen[stage],
+                &f32s(&case.tensors, name),
+                tolerance,
+            );
         };
         close("patch_features", "patch_features", FEATURES);
         close("image_features", "projected", FEATURES);
@@ -112,16 +129,16 @@ fn every_stage_of_every_case_is_the_official_one() {
         if STEP_CASES.contains(&number) {
             for (step, expected) in f32s(&case.tensors, "step_logits").chunks_exact(32064).enumerate() {
                 let stage = format!("step{step}_logits");
-                assert_close(&format!("case {number} {stage}"), &seen[&stage], expected, LOGITS);
+                assert_close(&format!("{flavour} case {number} {stage}"), &seen[&stage], expected, LOGITS);
             }
         }
-        assert_eq!(chunk.token_ids, case.token_ids(), "case {number}");
+        assert_eq!(chunk.token_ids, case.token_ids(), "{flavour} case {number}");
         assert_eq!(chunk.confidence.len(), chunk.token_ids.len());
         assert_eq!(chunk.runner_up.len(), chunk.token_ids.len());
         assert_eq!([chunk.actions.len(), chunk.normalized.len()], [1, 1]);
-        assert_eq!(chunk.normalized[0].values(), f64s(&case.tensors, "normalized_action"), "case {number}");
+        assert_eq!(chunk.normalized[0].values(), f64s(&case.tensors, "normalized_action"), "{flavour} case {number}");
         for (found, expected) in chunk.actions[0].values().iter().zip(f64s(&case.tensors, "action")) {
-            assert!((found - expected).abs() <= 1e-15, "case {number}: {found} {expected}");
+            assert!((found - expected).abs() <= 1e-15, "{flavour} case {number}: {found} {expected}");
         }
         assert_eq!(chunk.depth, None);
     }
@@ -188,16 +205,22 @@ fn an_early_end_and_a_token_of_another_kind_are_errors_with_their_ids_and_the_po
 
 #[test]
 fn an_answer_does_not_depend_on_what_was_asked_before() {
+    for flavour in [Flavour::Cpu, Flavour::Static] {
+        an_answer_does_not_depend_on_what_was_asked_before_as(flavour);
+    }
+}
+
+fn an_answer_does_not_depend_on_what_was_asked_before_as(flavour: Flavour) {
     let bundle = Bundle::open(&openvla_bundle()).unwrap();
     let cases = CASES.map(Case::load);
-    let mut policy = load(&bundle, "bridge_orig");
+    let mut policy = load_as(flavour, &bundle, "bridge_orig");
     let mut ids = |number: usize| {
         policy.use_statistics(&bundle, &cases[number].stats_key).unwrap();
         policy.infer(&cases[number].observation).unwrap().token_ids
     };
     for order in [[4, 3, 2, 1, 0], [0, 0, 2, 2, 4], [3, 4, 3, 1, 0]] {
         for number in order {
-            assert_eq!(ids(number), cases[number].token_ids(), "case {number} after others");
+            assert_eq!(ids(number), cases[number].token_ids(), "{flavour} case {number} after others");
         }
     }
     policy.reset();

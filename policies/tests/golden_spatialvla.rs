@@ -12,7 +12,7 @@ use egogrid_policies::registry::LoadOptions;
 use egogrid_policies::spatialvla::SpatialVla;
 use egogrid_policies::{StageOutput, Watch};
 use egogrid_runtime::camera::{DepthImage, DepthKind, Frame, RgbImage, Stamp};
-use egogrid_runtime::execution::GraphOptions;
+use egogrid_runtime::execution::{Flavour, GraphOptions};
 use egogrid_runtime::observation::Observation;
 use egogrid_runtime::perception::depth::{EmptyCells, SensorRules};
 use egogrid_runtime::policy::{ActionChunk, Policy, PolicyError};
@@ -23,6 +23,7 @@ use std::fs;
 
 const CASES: [usize; 5] = [0, 1, 2, 3, 4];
 const FULL_CASES: [usize; 4] = [1, 2, 3, 4];
+const FLAVOURS: [Flavour; 2] = [Flavour::Cpu, Flavour::Static];
 
 struct Case {
     observation: Observation,
@@ -54,7 +55,13 @@ impl Case {
 }
 
 fn load(bundle: &Bundle, stats_key: &str) -> SpatialVla {
-    let options = LoadOptions { stats_key: stats_key.to_owned(), graph: GraphOptions::default(), preprocessing: None };
+    load_as(Flavour::Cpu, bundle, stats_key)
+}
+
+/// Both sets of graphs run on the processor.
+fn load_as(flavour: Flavour, bundle: &Bundle, stats_key: &str) -> SpatialVla {
+    let graph = GraphOptions { flavour: Some(flavour), ..GraphOptions::default() };
+    let options = LoadOptions { stats_key: stats_key.to_owned(), graph, preprocessing: None };
     SpatialVla::load(&environment(), bundle, &options, rules()).unwrap()
 }
 
@@ -87,25 +94,35 @@ fn watched(policy: &mut SpatialVla, case: &Case) -> (Result<ActionChunk, PolicyE
 
 #[test]
 fn every_stage_of_every_case_is_the_official_one() {
+    for flavour in FLAVOURS {
+        every_stage_of_every_case_is_the_official_one_as(flavour);
+    }
+}
+
+fn every_stage_of_every_case_is_the_official_one_as(flavour: Flavour) {
     let bundle = Bundle::open(&golden_bundle()).unwrap();
-    let mut policy = load(&bundle, "bridge_orig/1.0.0");
+    let mut policy = load_as(flavour, &bundle, "bridge_orig/1.0.0");
     for number in CASES {
         let case = Case::load(number, &bundle);
         policy.use_statistics(&bundle, &case.stats_key).unwrap();
         let (result, seen) = watched(&mut policy, &case);
         let expected = |name: &str| f32s(&case.tensors, name);
         let close = |stage: &str, name: &str, tolerance: f32| {
-            assert_close(&format!("case {number} {stage}"), &seen[stage], &expected(name), tolerance)
+            assert_close(&format!("{flavour} case {number} {stage}"), &seen[stage], &expected(name), tolerance)
         };
 
         let pixels = bytes(&case.tensors, "resized_u8");
         let (area, found) = (224 * 224, &seen["pixel_values"]);
         for (at, value) in found.iter().enumerate() {
             let byte = pixels[at % area * 3 + at / area];
-            assert_eq!(*value, (f64::from(byte) * 0.003_921_568_627_450_98) as f32, "case {number} pixel {at}");
+            assert_eq!(
+                *value,
+                (f64::from(byte) * 0.003_921_568_627_450_98) as f32,
+                "{flavour} case {number} pixel {at}"
+            );
         }
         let prompt: Vec<f32> = i64s(&case.tensors, "in.input_ids")[256..].iter().map(|id| *id as f32).collect();
-        assert_eq!(seen["text_ids"], prompt, "case {number}");
+        assert_eq!(seen["text_ids"], prompt, "{flavour} case {number}");
         close("patch_depth_m", "patch_depth", 1e-5);
         close("points_xyz", "xyz", 1e-5);
         close("freq_encoding", "freq_encoding", 1e-3);
@@ -122,21 +139,27 @@ fn every_stage_of_every_case_is_the_official_one() {
             close(&name, &name, 1e-3);
             compared += 1;
         }
-        assert!(compared >= 2, "case {number}: {compared} steps");
+        assert!(compared >= 2, "{flavour} case {number}: {compared} steps");
         let ids = result.map_or_else(|error| error.token_ids().to_vec(), |chunk| chunk.token_ids);
-        assert_eq!(ids, case.token_ids()[..ids.len()], "case {number}");
+        assert_eq!(ids, case.token_ids()[..ids.len()], "{flavour} case {number}");
     }
 }
 
 #[test]
 fn full_cases_give_the_official_twelve_ids_and_actions() {
+    for flavour in FLAVOURS {
+        full_cases_give_the_official_twelve_ids_and_actions_as(flavour);
+    }
+}
+
+fn full_cases_give_the_official_twelve_ids_and_actions_as(flavour: Flavour) {
     let bundle = Bundle::open(&golden_bundle()).unwrap();
-    let mut policy = load(&bundle, "bridge_orig/1.0.0");
+    let mut policy = load_as(flavour, &bundle, "bridge_orig/1.0.0");
     for number in FULL_CASES {
         let case = Case::load(number, &bundle);
         policy.use_statistics(&bundle, &case.stats_key).unwrap();
         let chunk = policy.infer(&case.observation).unwrap();
-        assert_eq!(chunk.token_ids, case.token_ids()[..12], "case {number}");
+        assert_eq!(chunk.token_ids, case.token_ids()[..12], "{flavour} case {number}");
         for (name, found) in [
             ("normalized_actions", chunk.normalized.iter().flat_map(|row| row.values().to_vec()).collect::<Vec<_>>()),
             ("actions", chunk.actions.iter().flat_map(|row| row.values().to_vec()).collect()),
@@ -145,13 +168,16 @@ fn full_cases_give_the_official_twelve_ids_and_actions() {
             assert_eq!(found.len(), expected.len());
             let largest =
                 found.iter().zip(&expected).map(|(found, expected)| (found - expected).abs()).fold(0.0, f64::max);
-            assert!(largest <= 1e-6, "case {number} {name}: {largest}");
+            assert!(largest <= 1e-6, "{flavour} case {number} {name}: {largest}");
         }
         assert_eq!(chunk.sequence, number as u64);
         assert_eq!((chunk.confidence.len(), chunk.runner_up.len(), chunk.points_xyz_m.len()), (12, 12, 1024));
         for (position, (probability, (runner_up, second))) in chunk.confidence.iter().zip(&chunk.runner_up).enumerate()
         {
-            assert!(*probability >= *second && *probability + *second <= 1.0001, "case {number} token {position}");
+            assert!(
+                *probability >= *second && *probability + *second <= 1.0001,
+                "{flavour} case {number} token {position}"
+            );
             assert_ne!(chunk.token_ids[position], *runner_up);
         }
         let stages: Vec<Stage> = chunk.times.iter().map(|(stage, _)| stage).collect();
@@ -173,9 +199,15 @@ fn a_generation_that_ends_early_is_an_error_with_all_of_its_ids() {
 
 #[test]
 fn an_inference_depends_on_nothing_but_its_observation() {
+    for flavour in FLAVOURS {
+        an_inference_depends_on_nothing_but_its_observation_as(flavour);
+    }
+}
+
+fn an_inference_depends_on_nothing_but_its_observation_as(flavour: Flavour) {
     let bundle = Bundle::open(&golden_bundle()).unwrap();
     let cases: Vec<Case> = CASES.iter().map(|number| Case::load(*number, &bundle)).collect();
-    let mut policy = load(&bundle, "bridge_orig/1.0.0");
+    let mut policy = load_as(flavour, &bundle, "bridge_orig/1.0.0");
     let ids = |policy: &mut SpatialVla, case: &Case| match policy.infer(&case.observation) {
         Ok(chunk) => chunk.token_ids,
         Err(error) => error.token_ids().to_vec(),
@@ -183,7 +215,7 @@ fn an_inference_depends_on_nothing_but_its_observation() {
     let first: Vec<Vec<u32>> = cases.iter().map(|case| ids(&mut policy, case)).collect();
     for order in [[4, 3, 2, 1, 0], [0, 0, 2, 2, 4], [1, 4, 0, 3, 1]] {
         for number in order {
-            assert_eq!(ids(&mut policy, &cases[number]), first[number], "case {number} after others");
+            assert_eq!(ids(&mut policy, &cases[number]), first[number], "{flavour} case {number} after others");
         }
     }
     policy.reset();

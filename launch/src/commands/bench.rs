@@ -13,7 +13,7 @@ use anyhow::anyhow;
 use egogrid_policies::bundle::Bundle;
 use egogrid_runtime::camera::{DepthImage, DepthKind, Frame, RgbImage};
 use egogrid_runtime::embodiment::DepthConfig;
-use egogrid_runtime::execution::Weights;
+use egogrid_runtime::execution::{GraphOptions, Weights};
 use egogrid_runtime::observation::Observation;
 use egogrid_runtime::policy::{ActionChunk, Policy, PolicyError};
 use egogrid_runtime::stage::Stage;
@@ -61,7 +61,7 @@ pub fn run(common: &Common, args: &BenchArgs) -> CommandResult {
     let peak_mib = peak_memory_mib();
     let bandwidth = read_bandwidth_gb_s(usize::from(common.threads));
     let read_bytes = Weights::open(&bundle.dir().join("weights.bin"))
-        .and_then(|weights| weights.bytes_read_by(&bundle.dir().join("decode.onnx")))
+        .and_then(|weights| weights.bytes_read_by(&bundle.dir().join(decode_file(&bundle, &options))))
         .map_err(CommandError::usage)?;
     let decode_limit_ms = tokens * read_bytes as f64 / (bandwidth * 1e9) * 1e3;
     let decode_ratio = warm[0].stages_ms.get(Stage::Decode.name()).map(|decode| decode.p50 / decode_limit_ms);
@@ -106,6 +106,10 @@ fn print_warm(warm: &Warm) {
     for (name, q) in rows.chain(sums) {
         println!("{name:<22} {:>8.3} {:>8.3} {:>8.3} {:>8.3}", q.p50, q.p90, q.p99, q.max);
     }
+}
+
+fn decode_file(bundle: &Bundle, options: &GraphOptions) -> String {
+    bundle.manifest().graph(options.flavour(), "decode").map_or_else(String::new, |table| table.file.clone())
 }
 
 fn ms_since(start: Instant) -> f64 {

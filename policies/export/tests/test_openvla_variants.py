@@ -15,6 +15,7 @@ from egogrid_export.checkpoint import Checkpoint
 from egogrid_export.cli import main
 from egogrid_export.openvla.config import read_config
 from egogrid_export.openvla.selfcheck import check_graphs
+from egogrid_export.precision import Precision
 
 VARIANTS = {
     "as released, small": {},
@@ -74,7 +75,7 @@ def test_integer_weights_export_and_their_graphs_run(openvla_variant, tmp_path: 
     assert main([str(checkpoint), str(tmp_path / "bundle"), "--precision", precision, "--quiet", "--skip-check"]) == 0
     golden = load_file(tmp_path / "bundle" / "golden.safetensors")
     case = {name.removeprefix("case0."): tensor for name, tensor in golden.items() if name.startswith("case0.")}
-    worst = check_graphs(tmp_path / "bundle", VARIANTS[layout].get("sizes", (0, 0, 2))[2], [case], tolerance=1.0)
+    worst = check_graphs(tmp_path / "bundle", VARIANTS[layout].get("sizes", (0, 0, 2))[2], [case], Precision("any", "f32", 1.0))
     assert worst["patch_features"] < 0.02 and set(worst) >= {"image_features", "step0_logits"}
 
 

@@ -46,7 +46,7 @@ def built(directory: Path, precision: str, matrix: np.ndarray, scale: float, few
     graph.op("Identity", [graph.affine(x, "text.m")], out="affine")
     graph.op("Identity", [graph.rows("text.embeddings", ids)], out="rows")
     graph.product_by_rows(y, "text.head", out="by_rows")
-    graph.save(directory / "toy.onnx")
+    graph.save(directory)
     return graph
 
 

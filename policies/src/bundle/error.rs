@@ -3,6 +3,7 @@
 use crate::registry::Family;
 use egogrid_action_grids::{BinsError, EdgesError, GridError, StatsError, TokenError, TokenizerError};
 use egogrid_runtime::camera::{FrameError, IntrinsicsError};
+use egogrid_runtime::execution::Flavour;
 use std::path::PathBuf;
 
 const AGAIN: &str = "copy or export the bundle again";
@@ -130,6 +131,19 @@ pub enum BundleError {
         found: String,
         /// What the family needs.
         expected: String,
+    },
+    /// A provider that needs the other set of graphs.
+    #[error(
+        "this {precision} bundle has no {flavour} graphs, which provider {provider} runs; export the checkpoint again as fp32, fp16 or bf16 \
+             with the exporter of this release, or set provider = \"cpu\""
+    )]
+    NoFlavour {
+        /// Asked for.
+        flavour: Flavour,
+        /// Of the bundle.
+        precision: String,
+        /// Asked for.
+        provider: String,
     },
     /// Not JSON of the right form.
     #[error("{file} cannot be read: {detail}; {AGAIN}")]

@@ -15,7 +15,7 @@ pub use spatialvla::{CellSpec, DepthSource, DepthSpec, Ego3dSpec, PixelSpec, Poi
 
 use super::error::BundleError;
 use crate::registry::Family;
-use egogrid_runtime::execution::TensorSpec;
+use egogrid_runtime::execution::{Element, Flavour, TensorSpec};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -91,6 +91,18 @@ pub enum Precision {
     Bf16,
     Int8,
     Int4,
+}
+
+impl Precision {
+    /// Type of the cache of static graphs. Integer weights have no such graphs.
+    pub fn static_cache(self) -> Option<Element> {
+        match self {
+            Self::Fp32 => Some(Element::F32),
+            Self::Fp16 => Some(Element::F16),
+            Self::Bf16 => Some(Element::Bf16),
+            Self::Int8 | Self::Int4 => None,
+        }
+    }
 }
 
 impl fmt::Display for Precision {
@@ -185,6 +197,9 @@ pub struct CacheSpec {
 pub struct GraphTable {
     /// What the family calls it.
     pub name: String,
+    /// Which of the two sets of graphs it belongs to.
+    #[serde(default)]
+    pub flavour: Flavour,
     /// Its file.
     pub file: String,
     /// In any order.
@@ -255,9 +270,15 @@ impl Manifest {
         BundleError::OtherFamily { found: self.family(), wanted }
     }
 
-    /// The table of graph `name`.
-    pub fn graph(&self, name: &str) -> Option<&GraphTable> {
-        self.graphs.iter().find(|graph| graph.name == name)
+    /// The table of graph `name` of one flavour.
+    pub fn graph(&self, flavour: Flavour, name: &str) -> Option<&GraphTable> {
+        self.graphs.iter().find(|graph| graph.flavour == flavour && graph.name == name)
+    }
+
+    /// Flavours that there are graphs of.
+    pub fn flavours(&self) -> impl Iterator<Item = Flavour> {
+        let has = |flavour| self.graphs.iter().any(|graph| graph.flavour == flavour);
+        [Flavour::Cpu, Flavour::Static].into_iter().filter(move |flavour| has(*flavour))
     }
 
     /// The entry of file `path`.

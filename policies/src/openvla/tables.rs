@@ -16,6 +16,9 @@ pub(crate) fn check_tables(manifest: &Manifest, own: &OpenVlaTables) -> Result<(
     let pixels = f32_tensor("pixel_values", &[1, channels, image.height_px, image.width_px]);
     let outputs = [("image_features", features), ("patch_features", patches)];
     let outputs = outputs.map(|(name, width)| f32_tensor(name, &[1, rows, width]));
-    require(manifest, "vision", &[pixels], &outputs)?;
-    check_language(manifest, features)
+    for flavour in manifest.flavours() {
+        require(manifest, flavour, "vision", std::slice::from_ref(&pixels), &outputs)?;
+        check_language(manifest, flavour, features)?;
+    }
+    Ok(())
 }

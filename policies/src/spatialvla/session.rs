@@ -30,10 +30,7 @@ impl Session {
     /// A provider that cannot start, or a graph that is not the one of the manifest.
     pub(super) fn load(environment: &Environment, bundle: &Bundle, options: &GraphOptions) -> Result<Self, LoadError> {
         let graphs = GraphLoader::new(environment, bundle, options)?;
-        let estimator = match bundle.manifest().graph(ESTIMATOR) {
-            Some(_) => Some(load_estimator(&graphs)?),
-            None => None,
-        };
+        let estimator = graphs.has(ESTIMATOR).then(|| load_estimator(&graphs)).transpose()?;
         let mut vision = graphs.load("vision")?;
         for input in [PIXELS, "freq_encoding"] {
             vision.allocate_input(input, 0)?;

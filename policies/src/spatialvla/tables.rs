@@ -5,7 +5,7 @@
 use crate::bundle::manifest::{DepthSource, Ego3dSpec, SpatialVlaTables};
 use crate::bundle::{BundleError, Manifest};
 use crate::graph_tables::{check_language, check_names, f32_tensor, require, width};
-use egogrid_runtime::execution::{Dim, Element, TensorSpec};
+use egogrid_runtime::execution::{Dim, Element, Flavour, TensorSpec};
 
 /// The depth estimator's graph.
 pub(super) const ESTIMATOR: &str = "depth";
@@ -25,28 +25,32 @@ pub(crate) fn check_tables(manifest: &Manifest, own: &SpatialVlaTables) -> Resul
     let rows = manifest.prompt.image_tokens;
     let image = &manifest.image;
     let pixels = f32_tensor("pixel_values", &[1, 3, image.height_px, image.width_px]);
-    if estimated {
-        check_estimator(manifest, &pixels)?;
-    }
     let encoding = f32_tensor("freq_encoding", &[1, rows, encoding_width(&own.ego3d)]);
     let feature_rows = f32_tensor("image_features", &[1, rows, features]);
     let halves = ["siglip_last_hidden", "pos_embed_3d"].map(|name| f32_tensor(name, &[1, rows, hidden]));
-    require(manifest, "vision", &[pixels, encoding], &[[feature_rows].as_slice(), &halves].concat())?;
-    check_language(manifest, features)
+    let (inputs, outputs) = ([pixels.clone(), encoding], [[feature_rows].as_slice(), &halves].concat());
+    for flavour in manifest.flavours() {
+        if estimated {
+            check_estimator(manifest, flavour, &pixels)?;
+        }
+        require(manifest, flavour, "vision", &inputs, &outputs)?;
+        check_language(manifest, flavour, features)?;
+    }
+    Ok(())
 }
 
 /// Pixels to depth of the same size; any further output must be one that a check can compare.
-fn check_estimator(manifest: &Manifest, pixels: &TensorSpec) -> Result<(), BundleError> {
+fn check_estimator(manifest: &Manifest, flavour: Flavour, pixels: &TensorSpec) -> Result<(), BundleError> {
     let image = &manifest.image;
     let depth = f32_tensor(ESTIMATED_DEPTH, &[1, image.height_px, image.width_px]);
-    let outputs = manifest.graph(ESTIMATOR).map_or(&[][..], |table| &table.outputs);
+    let outputs = manifest.graph(flavour, ESTIMATOR).map_or(&[][..], |table| &table.outputs);
     let stage = |spec: &&TensorSpec| {
         let fixed = spec.shape.iter().all(|dim| matches!(dim, Dim::Fixed(1..)));
         spec.name.starts_with(ESTIMATOR_STAGES) && spec.dtype == Element::F32 && fixed
     };
     let stages = outputs.iter().filter(stage).take(ESTIMATOR_OUTPUTS_MAX).cloned();
     let expected: Vec<TensorSpec> = std::iter::once(depth).chain(stages).collect();
-    require(manifest, ESTIMATOR, std::slice::from_ref(pixels), &expected)
+    require(manifest, flavour, ESTIMATOR, std::slice::from_ref(pixels), &expected)
 }
 
 /// Numbers per patch after the frequency encoding: a value, its sines and its cosines, for three axes of every sample.

@@ -301,3 +301,21 @@ pub fn rewrite(from: &Path, to: &Path, file: &str, change: impl Fn(&[u8]) -> Vec
     let body = body.replace(&old, &format!("bytes = {}\nsha256 = \"{}\"", changed.len(), hex(&changed)));
     fs::write(to.join("bundle.toml"), format!("# sha256 {}\n{body}", hex(body.as_bytes()))).unwrap();
 }
+
+/// Copies bundle `from` to `to` without its second set of graphs.
+pub fn without_static_graphs(from: &Path, to: &Path) {
+    let manifest = fs::read_to_string(from.join("bundle.toml")).unwrap();
+    let mut table: toml::Table = manifest.split_once('\n').unwrap().1.parse().unwrap();
+    for (list, key) in [("graphs", "file"), ("files", "path")] {
+        let is_static = |entry: &toml::Value| entry[key].as_str().unwrap().contains(".static.");
+        table[list].as_array_mut().unwrap().retain(|entry| !is_static(entry));
+    }
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let name = entry.file_name().into_string().unwrap();
+        if !name.contains(".static.") {
+            fs::copy(entry.path(), to.join(name)).unwrap();
+        }
+    }
+    let body = toml::to_string(&table).unwrap();
+    fs::write(to.join("bundle.toml"), format!("# sha256 {}\n{body}", hex(body.as_bytes()))).unwrap();
+}

@@ -145,7 +145,15 @@ impl TensorRt {
     /// # Errors
     /// A cache for a graph that belongs to no bundle, see [`super::provider::cache_of`].
     pub(super) fn cache_dir(&self) -> Result<Option<PathBuf>, ExecutionError> {
-        cache_of("tensorrt.engine_cache_dir", self.config.engine_cache_dir.as_deref(), self.model.as_deref())
+        let dir =
+            cache_of("tensorrt.engine_cache_dir", self.config.engine_cache_dir.as_deref(), self.model.as_deref())?;
+        let arithmetic = match (self.config.fp16, self.config.bf16) {
+            (false, false) => "typed",
+            (true, false) => "fp16",
+            (false, true) => "bf16",
+            (true, true) => "fp16_bf16",
+        };
+        Ok(dir.map(|dir| dir.join(arithmetic)))
     }
 
     /// What ONNX Runtime is told, key by key.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from egogrid_export.graph import MICROSOFT, GraphBuilder, WeightsFile
+from egogrid_export.static_graph import StaticGraph
 
 # GroupQueryAttention rotates heads in steps of 16 elements.
 HEAD_DIM_STEP = 16
@@ -72,6 +73,8 @@ def self_attention(graph: GraphBuilder, normed: str, at: str, heads: int, tokens
 
     `bias`: `[1, heads, tokens, tokens]`, added to the scores where there is one.
     """
+    if isinstance(graph, StaticGraph):
+        return graph.self_attention(normed, at, heads, tokens, width, bias)
     # Both operators take it as their sixth input.
     scores = ["", "", bias] if bias else []
     if graph.is_quantized(f"{at}.weight"):

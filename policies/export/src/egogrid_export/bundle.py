@@ -54,7 +54,8 @@ def write_manifest(work: Path, head: dict[str, Any], tables: dict[str, dict[str,
     for name, table in tables.items():
         lines += ["", f"[{name}]", *_pairs(table)]
     for graph in graphs:
-        lines += ["", "[[graphs]]", *_pairs({"name": graph.name, "file": f"{graph.name}.onnx"})]
+        flavour = {} if graph.flavour == "cpu" else {"flavour": graph.flavour}
+        lines += ["", "[[graphs]]", *_pairs({"name": graph.name} | flavour | {"file": graph.file_name})]
         lines += [_ports("inputs", graph.inputs), _ports("outputs", graph.outputs)]
     for path in sorted(work.iterdir(), key=lambda path: path.name):
         with path.open("rb") as file:

@@ -33,6 +33,11 @@ ONNX_TYPES = {
 }
 
 
+def file_name(graph: str, flavour: str) -> str:
+    """Of a graph in the bundle's directory."""
+    return f"{graph}.onnx" if flavour == "cpu" else f"{graph}.{flavour}.onnx"
+
+
 @dataclass(frozen=True)
 class Port:
     """One input or output of a graph; a dimension is a number or a name."""
@@ -52,11 +57,18 @@ class GraphBuilder:
     name: str
     weights: WeightsFile
     few_rows: bool = False
+    flavour: str = "cpu"
+    opsets: tuple[tuple[str, int], ...] = (("", OPSET), (MICROSOFT, 1))
+    ir_version: int = IR_VERSION
     inputs: list[Port] = field(default_factory=list)
     outputs: list[Port] = field(default_factory=list)
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     _initializers: dict[str, onnx.TensorProto] = field(default_factory=dict)
     _widened: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def file_name(self) -> str:
+        return file_name(self.name, self.flavour)
 
     def input(self, name: str, dtype: str, shape: list[int | str]) -> str:
         self.inputs.append(Port(name, dtype, shape))
@@ -95,8 +107,11 @@ class GraphBuilder:
             return self.op("MatMul", [x, self.weight_f32(name)], out=out)
         return self._scaled(name, self.op("MatMul", [x, self.weight_f32(name)]), out)
 
-    def affine(self, x: str, at: str, bias: str = "bias") -> str:
-        """`x @ weight + bias` on a matrix `[n, inputs]`, from `{at}.weight` (`add_matrix`) and `{at}.{bias}`."""
+    def affine(self, x: str, at: str, bias: str = "bias", exact: bool = False) -> str:
+        """`x @ weight + bias` on a matrix `[n, inputs]`, from `{at}.weight` (`add_matrix`) and `{at}.{bias}`.
+
+        `exact`: of numbers that 16 bits would spoil; only static graphs compute in 16 bits.
+        """
         weight, bias = f"{at}.weight", f"{at}.{bias}"
         if not self.is_quantized(weight):
             return self.op("Gemm", [x, self.weight_f32(weight), self.weight(bias)], **self._alpha(weight))
@@ -210,7 +225,7 @@ class GraphBuilder:
         """A vector of i64, named by its values."""
         return self.constant("i64_" + "_".join(map(str, values)), np.array(values, dtype=np.int64))
 
-    def save(self, path: Path) -> None:
+    def save(self, directory: Path) -> None:
         graph = helper.make_graph(
             self.nodes,
             self.name,
@@ -218,6 +233,6 @@ class GraphBuilder:
             [helper.make_tensor_value_info(port.name, ONNX_TYPES[port.dtype], port.shape) for port in self.outputs],
             list(self._initializers.values()),
         )
-        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="egogrid_export")
-        path.write_bytes(model.SerializeToString())
+        opsets = [helper.make_opsetid(domain, version) for domain, version in self.opsets]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=self.ir_version, producer_name="egogrid_export")
+        (directory / self.file_name).write_bytes(model.SerializeToString())

@@ -6,6 +6,7 @@ From: a bundle's directory and the golden tensors of its cases. To: the worst di
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import onnx
 
 from egogrid_export.errors import CheckError, MissingError
+from egogrid_export.graph import file_name
 from egogrid_export.precision import PRECISIONS
 
 # Beyond this a session makes no float32 copies of its weights, neither converted nor rearranged: slower, but it fits.
@@ -25,14 +27,14 @@ FLOAT_BYTES = {onnx.TensorProto.FLOAT: 4, onnx.TensorProto.FLOAT16: 4, onnx.Tens
 COARSE_TOLERANCE, COSINE_MIN = 0.1, 0.5
 
 
-def session(directory: Path, name: str) -> Any:
+def session(directory: Path, name: str, flavour: str = "cpu") -> Any:
     try:
         import onnxruntime
     except ImportError:
         raise MissingError("no Python package onnxruntime", "it, to check the written graphs", "install it or give --skip-check") from None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    file, disabled = directory / f"{name}.onnx", []
+    file, disabled = directory / file_name(name, flavour), []
     if _copied_bytes(file) > COPIED_BYTES_MAX:
         options.add_session_config_entry("session.disable_prepacking", "1")
         disabled = ["ConstantFolding"]
@@ -43,6 +45,11 @@ def _copied_bytes(file: Path) -> int:
     """Of the graph's numbers as float32. Integers in blocks are not counted: without rearranging them a product takes 300 times as long."""
     initializers = onnx.load(file, load_external_data=False).graph.initializer
     return sum(FLOAT_BYTES.get(tensor.data_type, 0) * math.prod(tensor.dims) for tensor in initializers)
+
+
+def label(graph: str, flavour: str) -> str:
+    """What messages call a graph."""
+    return file_name(graph, flavour).removesuffix(".onnx")
 
 
 def compare(
@@ -73,28 +80,50 @@ def _cosine(found: np.ndarray, expected: np.ndarray) -> float:
     return float(one @ other) / lengths if np.isfinite(lengths) and lengths > 0 else 0.0
 
 
-def check_language(directory: Path, layers: int, cases: list[dict[str, np.ndarray]], tolerance: float, worst: dict[str, float]) -> None:
+def check_language(
+    directory: Path, layers: int, cases: list[dict[str, np.ndarray]], tolerance: float, worst: dict[str, float], flavour: str = "cpu"
+) -> None:
     """`prefill` and `decode` of any family against `step{k}_logits`; decoding is fed the reference's tokens."""
     parts = [f"{layer}.{part}" for layer in range(layers) for part in ("key", "value")]
     outputs = ["logits", *(f"present.{part}" for part in parts)]
-    prefill, caches = session(directory, "prefill"), []
+    prefill, caches = session(directory, "prefill", flavour), []
+    prompt, step_inputs = (_prompt, _step) if flavour == "cpu" else (partial(_static_prompt, _text_tokens_max(prefill)), _static_step)
     for case in cases:
-        inputs = {"image_features": case["image_features"], "text_ids": case["text_ids"][None]}
-        logits, *cache = prefill.run(outputs, inputs)
-        compare(worst, "prefill", "step0_logits", logits[0], case["step0_logits"], tolerance)
+        logits, *cache = prefill.run(outputs, prompt(case))
+        compare(worst, label("prefill", flavour), "step0_logits", logits[0], case["step0_logits"], tolerance)
         caches.append({f"past.{part}": rows for part, rows in zip(parts, cache, strict=True)})
     del prefill
 
-    decode = session(directory, "decode")
+    decode = session(directory, "decode", flavour)
     for case, cache in zip(cases, caches, strict=True):
         filled = case["image_features"].shape[1] + len(case["text_ids"])
         for step, token_id in enumerate(case["token_ids"][:-1], start=1):
-            inputs = {
-                "token_id": np.array([[token_id]], dtype=np.int64),
-                "seqlens_k": np.array([filled], dtype=np.int32),
-                "total_len": np.array(filled + 1, dtype=np.int32),
-            }
-            logits, *rows = decode.run(outputs, inputs | cache)
-            compare(worst, "decode", f"step{step}_logits", logits[0], case[f"step{step}_logits"], tolerance)
+            logits, *rows = decode.run(outputs, step_inputs(token_id, filled) | cache)
+            compare(worst, label("decode", flavour), f"step{step}_logits", logits[0], case[f"step{step}_logits"], tolerance)
             cache = dict(zip(cache, rows, strict=True))
             filled += 1
+
+
+def _prompt(case: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {"image_features": case["image_features"], "text_ids": case["text_ids"][None]}
+
+
+def _step(token_id: int, filled: int) -> dict[str, np.ndarray]:
+    lengths = {"seqlens_k": np.array([filled], dtype=np.int32), "total_len": np.array(filled + 1, dtype=np.int32)}
+    return {"token_id": np.array([[token_id]], dtype=np.int64)} | lengths
+
+
+def _text_tokens_max(prefill: Any) -> int:
+    return next(port.shape[1] for port in prefill.get_inputs() if port.name == "text_ids")
+
+
+def _static_prompt(text_tokens_max: int, case: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Filled up with the prompt's last id, which would be heard if it were not left out."""
+    ids = case["text_ids"]
+    filled = np.concatenate([ids, np.full(text_tokens_max - len(ids), ids[-1])])[None]
+    count = case["image_features"].shape[1] + len(ids)
+    return {"image_features": case["image_features"], "text_ids": filled, "prompt_tokens": np.array([count], dtype=np.int64)}
+
+
+def _static_step(token_id: int, filled: int) -> dict[str, np.ndarray]:
+    return {"token_id": np.array([[token_id]], dtype=np.int64), "position": np.array([filled], dtype=np.int64)}

@@ -60,7 +60,7 @@ class WeightsFile:
 
     def __init__(self, directory: Path, precision: Precision) -> None:
         self._file = (directory / WEIGHTS_FILE).open("wb")
-        self._precision = precision
+        self.precision = precision
         self._end = 0
         self.stored: dict[str, Dense | Quantized] = {}
 
@@ -77,7 +77,7 @@ class WeightsFile:
     def add_matrix(self, name: str, matrix: np.ndarray, scale: float = 1.0) -> None:
         """`scale * matrix`, `[inputs, outputs]`, the right side of a product: what a precision may store in fewer bits."""
         inputs, outputs = matrix.shape
-        blocks = self._precision.blocks(name, inputs)
+        blocks = self.precision.blocks(name, inputs)
         if blocks is None:
             self._write_dense(name, matrix.shape, [matrix], scale)
         else:
@@ -88,14 +88,14 @@ class WeightsFile:
 
         The scale is apart, because weights that a checkpoint has in 16 bits stay what they are only without it.
         """
-        blocks = self._precision.blocks(name, shape[1])
+        blocks = self.precision.blocks(name, shape[1])
         if blocks is None:
             self._write_dense(name, shape, pieces, scale)
         else:
             self._write_quantized(name, shape, pieces, blocks, scale)
 
     def _write_dense(self, name: str, shape: tuple[int, ...], pieces: Iterable[np.ndarray], scale: float) -> None:
-        dtype = self._precision.dtype(name)
+        dtype = self.precision.dtype(name)
         if dtype == "f32" and scale != 1.0:
             self._write(name, shape, (piece.astype(np.float64) * scale for piece in pieces), dtype, 1.0)
         else:

@@ -24,7 +24,7 @@ from egogrid_export.openvla.actions import ending
 from egogrid_export.openvla.cases import Case, load_cases, synthetic_cases
 from egogrid_export.openvla.config import ModelConfig, read_config
 from egogrid_export.openvla.golden import as_stored, golden_tensors
-from egogrid_export.openvla.graphs import build_decode, build_prefill, build_vision
+from egogrid_export.openvla.graphs import build_decode, build_prefill, build_vision, static_graphs
 from egogrid_export.openvla.images import PREPROCESSINGS
 from egogrid_export.openvla.pack import pack
 from egogrid_export.openvla.processor import ProcessorConfig, read_image, read_statistics, read_tokenizer, text_tokens_max
@@ -58,13 +58,15 @@ def export(checkpoint: Checkpoint, work: Path, options: Options, progress: Progr
     with WeightsFile(work, options.precision) as weights:
         pack(checkpoint, config, weights, cache.capacity, progress)
     graphs = [build_vision(config, weights), build_prefill(config, weights, cache), build_decode(config, weights, cache)]
+    if options.precision.is_float:
+        graphs += static_graphs(config, weights, cache, processor.text_tokens_max)
     for graph in graphs:
-        graph.save(work / f"{graph.name}.onnx")
+        graph.save(work)
 
     golden = _golden(checkpoint, config, processor, tokenizer, cases, progress)
     if options.check:
         progress.line("check the written graphs")
-        worst = check_graphs(work, text.layers, golden, options.precision.tolerance)
+        worst = check_graphs(work, text.layers, golden, options.precision)
         widest = max(worst, key=lambda stage: worst[stage])
         progress.line(f"graphs agree with the reference on {len(cases)} cases, largest relative difference {worst[widest]:.0e} ({widest})")
     stored = [as_stored(tensors, config) for tensors in golden]

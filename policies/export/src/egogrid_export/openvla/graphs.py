@@ -1,4 +1,4 @@
-"""The three graphs of an OpenVLA bundle: vision, prefill, decode. Contract: `policies/BUNDLE.md`.
+"""The three graphs of an OpenVLA bundle, in both flavours: vision, prefill, decode. Contract: `policies/BUNDLE.md`.
 
 From: packed tensors in `weights.bin`. To: `vision.onnx`, `prefill.onnx`, `decode.onnx`. The mask of the prefill is made inside its graph:
 measured on a Llama 2 7B layer with 300 tokens, adding it costs as little as the operators that are causal by themselves.
@@ -6,6 +6,7 @@ measured on a Llama 2 7B layer with 300 tokens, adding it costs as little as the
 
 from __future__ import annotations
 
+from egogrid_export import static_language
 from egogrid_export.attention import (
     AttentionShape,
     CacheShape,
@@ -19,6 +20,8 @@ from egogrid_export.attention import (
 from egogrid_export.graph import GraphBuilder, WeightsFile
 from egogrid_export.openvla.config import ModelConfig
 from egogrid_export.openvla.towers import TowerConfig
+from egogrid_export.static_graph import StaticGraph
+from egogrid_export.static_language import Language
 
 
 def attention_shape(config: ModelConfig, cache: CacheShape) -> AttentionShape:
@@ -26,9 +29,31 @@ def attention_shape(config: ModelConfig, cache: CacheShape) -> AttentionShape:
     return AttentionShape(text.heads, text.kv_heads, cache.head_dim, text.attention_scale, None)
 
 
-def build_vision(config: ModelConfig, weights: WeightsFile) -> GraphBuilder:
-    """The picture once per tower to image features, with the joined patches before the projector as a further output."""
-    graph, size, patches = GraphBuilder("vision", weights), config.image_size_px, config.patches
+def static_graphs(config: ModelConfig, weights: WeightsFile, cache: CacheShape, text_tokens_max: int) -> list[GraphBuilder]:
+    """The second flavour of all three, see `static_graph.py`."""
+    text = config.text
+    language = Language(
+        attention=attention_shape(config, cache),
+        cache=cache,
+        width=text.width,
+        vocabulary=text.vocabulary,
+        norm_eps=text.norm_eps,
+        image_tokens=config.patches,
+        text_tokens_max=text_tokens_max,
+        embeddings="text.embeddings",
+        bos_first=True,
+        causal=True,
+        image_scale=None,
+        layer_tail=lambda graph, layer, mixed, x: _layer_tail(graph, config, layer, mixed, x),
+        head=lambda graph, normed, logits: _head(graph, config, normed, logits),
+    )
+    vision = build_vision(config, weights, StaticGraph)
+    return [vision, static_language.build_prefill(language, weights), static_language.build_decode(language, weights)]
+
+
+def build_vision(config: ModelConfig, weights: WeightsFile, kind: type[GraphBuilder] = GraphBuilder) -> GraphBuilder:
+    """The picture once per tower to image features, with the joined patches before the projector as a further output. `kind`: the flavour."""
+    graph, size, patches = kind("vision", weights), config.image_size_px, config.patches
     pixels = graph.input("pixel_values", "f32", [1, config.channels, size, size])
     features = graph.output("image_features", "f32", [1, patches, config.text.width])
     joined = graph.output("patch_features", "f32", [1, patches, config.patch_width])
@@ -52,7 +77,7 @@ def _tower(graph: GraphBuilder, tower: TowerConfig, index: int, picture: str) ->
         picture = graph.op("Slice", [picture, graph.integers(0, 0), end, graph.integers(2, 3)])
     cut = graph.op("Reshape", [picture, graph.integers(3, grid, size, grid, size)])
     rows = graph.op("Reshape", [graph.op("Transpose", [cut], perm=[1, 3, 0, 2, 4]), graph.integers(tower.patches, -1)])
-    x = graph.affine(rows, f"{at}.patch", "position")
+    x = graph.affine(rows, f"{at}.patch", "position", exact=True)
     tokens = tower.patches + tower.prefix_tokens
     if tower.prefix_tokens:
         x = graph.op("Concat", [graph.weight(f"{at}.prefix"), x], axis=0)

@@ -9,20 +9,22 @@ from pathlib import Path
 
 import numpy as np
 
-from egogrid_export.graphcheck import check_language, compare, session
+from egogrid_export.graphcheck import check_language, compare, label, session
+from egogrid_export.precision import Precision
 
 # In the order in which they are computed, so that the message names the part.
 VISION_STAGES = ["patch_features", "image_features"]
 
 
-def check_graphs(directory: Path, layers: int, cases: list[dict[str, np.ndarray]], tolerance: float) -> dict[str, float]:
-    """The largest relative difference of each stage; raises at the first that differs too much."""
+def check_graphs(directory: Path, layers: int, cases: list[dict[str, np.ndarray]], precision: Precision) -> dict[str, float]:
+    """The largest relative difference of each stage, over all flavours; raises at the first that differs too much."""
     worst: dict[str, float] = {}
-    vision = session(directory, "vision")
-    for case in cases:
-        found = vision.run(VISION_STAGES, {"pixel_values": case["pixel_values"]})
-        for stage, value in zip(VISION_STAGES, found, strict=True):
-            compare(worst, "vision", stage, value, case[stage], tolerance)
-    del vision
-    check_language(directory, layers, cases, tolerance, worst)
+    for flavour, tolerance in precision.checked:
+        vision = session(directory, "vision", flavour)
+        for case in cases:
+            found = vision.run(VISION_STAGES, {"pixel_values": case["pixel_values"]})
+            for stage, value in zip(VISION_STAGES, found, strict=True):
+                compare(worst, label("vision", flavour), stage, value, case[stage], tolerance)
+        del vision
+        check_language(directory, layers, cases, tolerance, worst, flavour)
     return worst

@@ -25,7 +25,7 @@ from egogrid_export.progress import Progress
 from egogrid_export.spatialvla.cases import Case, load_cases, synthetic_cases
 from egogrid_export.spatialvla.config import ModelConfig, read_config
 from egogrid_export.spatialvla.golden import TEXT_TOKENS_MAX, as_stored, golden_tensors
-from egogrid_export.spatialvla.graphs import build_decode, build_prefill, build_vision
+from egogrid_export.spatialvla.graphs import build_decode, build_prefill, build_vision, static_graphs
 from egogrid_export.spatialvla.pack import check_shapes, pack
 from egogrid_export.spatialvla.processor import TOKENS_PER_STEP, ProcessorConfig, read_processor, read_tokenizer
 from egogrid_export.spatialvla.readme import readme_text
@@ -58,13 +58,15 @@ def export(checkpoint: Checkpoint, work: Path, options: Options, progress: Progr
     graphs = [build_vision(config, weights), build_prefill(config, weights, cache), build_decode(config, weights, cache)]
     if config.zoe:
         graphs.insert(0, build_depth(config.zoe, config.vision.image_size_px, weights))
+    if options.precision.is_float:
+        graphs += static_graphs(config, weights, cache)
     for graph in graphs:
-        graph.save(work / f"{graph.name}.onnx")
+        graph.save(work)
 
     golden = _golden(checkpoint, config, processor, tokenizer, cases, progress)
     if options.check:
         progress.line("check the written graphs")
-        worst = check_graphs(work, config.text.layers, golden, options.precision.tolerance)
+        worst = check_graphs(work, config.text.layers, golden, options.precision)
         widest = max(worst, key=lambda stage: worst[stage])
         progress.line(f"graphs agree with the reference on {len(cases)} cases, largest relative difference {worst[widest]:.0e} ({widest})")
     stored = [as_stored(tensors, config, processor) for tensors in golden]

@@ -1,4 +1,4 @@
-"""The three graphs of a SpatialVLA bundle: vision, prefill, decode. Contract: `policies/BUNDLE.md`.
+"""The three graphs of a SpatialVLA bundle, in both flavours: vision, prefill, decode. Contract: `policies/BUNDLE.md`.
 
 From: packed tensors in `weights.bin`. To: `vision.onnx`, `prefill.onnx`, `decode.onnx`. Operators were chosen by measuring ONNX Runtime
 1.32 on the CPU: SkipLayerNormalization takes several times as long as Add and LayerNormalization, and ONNX Attention with a soft-cap up
@@ -9,9 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from egogrid_export import static_language
 from egogrid_export.attention import AttentionShape, CacheShape, cached_attention, mixed_heads, rotated_heads, self_attention, unused_rows
 from egogrid_export.graph import GraphBuilder, WeightsFile
 from egogrid_export.spatialvla.config import ModelConfig
+from egogrid_export.spatialvla.golden import TEXT_TOKENS_MAX
+from egogrid_export.spatialvla.zoe_graph import build_static_depth
+from egogrid_export.static_graph import StaticGraph
+from egogrid_export.static_language import Language
 
 POSITION_NORM_EPS = 1e-5
 
@@ -21,9 +26,32 @@ def attention_shape(config: ModelConfig, cache: CacheShape) -> AttentionShape:
     return AttentionShape(text.heads, text.kv_heads, cache.head_dim, text.attention_scale, text.attention_softcap)
 
 
-def build_vision(config: ModelConfig, weights: WeightsFile) -> GraphBuilder:
-    """Picture and encoded points to image features, with both halves of the sum as further outputs."""
-    vision, graph = config.vision, GraphBuilder("vision", weights)
+def static_graphs(config: ModelConfig, weights: WeightsFile, cache: CacheShape) -> list[GraphBuilder]:
+    """The second flavour of all of them, see `static_graph.py`."""
+    text = config.text
+    language = Language(
+        attention=attention_shape(config, cache),
+        cache=cache,
+        width=text.width,
+        vocabulary=text.vocabulary,
+        norm_eps=text.norm_eps,
+        image_tokens=config.vision.patches,
+        text_tokens_max=TEXT_TOKENS_MAX,
+        embeddings="text.embeddings_scaled",
+        bos_first=False,
+        causal=False,
+        image_scale=text.width**0.5,
+        layer_tail=lambda graph, layer, mixed, x: _layer_tail(graph, config, layer, mixed, x),
+        head=lambda graph, normed, logits: _head(graph, config, normed, logits),
+    )
+    depth = [build_static_depth(config.zoe, config.vision.image_size_px, weights)] if config.zoe else []
+    vision = build_vision(config, weights, StaticGraph)
+    return [*depth, vision, static_language.build_prefill(language, weights), static_language.build_decode(language, weights)]
+
+
+def build_vision(config: ModelConfig, weights: WeightsFile, kind: type[GraphBuilder] = GraphBuilder) -> GraphBuilder:
+    """Picture and encoded points to image features, with both halves of the sum as further outputs. `kind`: the flavour."""
+    vision, graph = config.vision, kind("vision", weights)
     size, side, patches, width = vision.patch_size_px, vision.grid, vision.patches, vision.width
     pixels = graph.input("pixel_values", "f32", [1, 3, vision.image_size_px, vision.image_size_px])
     encoding = graph.input("freq_encoding", "f32", [1, patches, config.ego3d.encoding_width])
@@ -33,7 +61,7 @@ def build_vision(config: ModelConfig, weights: WeightsFile) -> GraphBuilder:
 
     cut = graph.op("Reshape", [pixels, graph.integers(3, side, size, side, size)])
     rows = graph.op("Reshape", [graph.op("Transpose", [cut], perm=[1, 3, 0, 2, 4]), graph.integers(patches, -1)])
-    x = graph.affine(rows, "vision.patch", "position")
+    x = graph.affine(rows, "vision.patch", "position", exact=True)
     for layer in range(vision.layers):
         at = f"vision.{layer}"
         normed = graph.layer_norm(x, f"{at}.norm1", vision.norm_eps)
@@ -44,9 +72,9 @@ def build_vision(config: ModelConfig, weights: WeightsFile) -> GraphBuilder:
     x = graph.layer_norm(x, "vision.norm", vision.norm_eps)
 
     points = graph.op("Reshape", [encoding, graph.integers(patches, -1)])
-    hidden = graph.layer_norm(graph.affine(points, "ego3d.0"), "ego3d.1", POSITION_NORM_EPS)
-    embedded = graph.affine(graph.op("Relu", [hidden]), "ego3d.3")
-    projected = graph.affine(graph.op("Add", [x, embedded]), "projector")
+    hidden = graph.layer_norm(graph.affine(points, "ego3d.0", exact=True), "ego3d.1", POSITION_NORM_EPS)
+    embedded = graph.affine(graph.op("Relu", [hidden]), "ego3d.3", exact=True)
+    projected = graph.affine(graph.op("Add", [x, embedded]), "projector", exact=True)
     for value, name in ((projected, features), (x, siglip), (embedded, position)):
         graph.op("Reshape", [value, graph.integers(1, patches, -1)], out=name)
     return graph

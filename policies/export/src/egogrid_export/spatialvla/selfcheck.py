@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from egogrid_export.graphcheck import check_language, compare, session
+from egogrid_export.graphcheck import check_language, compare, label, session
+from egogrid_export.precision import Precision
 
 # Where bins and attractors meet, the estimator multiplies rounding by thousands: two runs of PyTorch differ by centimetres at a few pixels.
 # This share of the pixels must be within the larger tolerance of the two.
@@ -19,24 +20,27 @@ DEPTH_SHARE, DEPTH_TOLERANCE = 0.99, 1e-3
 VISION_STAGES = ["pos_embed_3d", "siglip_last_hidden", "image_features"]
 
 
-def check_graphs(directory: Path, layers: int, cases: list[dict[str, np.ndarray]], tolerance: float) -> dict[str, float]:
-    """The largest relative difference of each stage; raises at the first that differs too much."""
+def check_graphs(directory: Path, layers: int, cases: list[dict[str, np.ndarray]], precision: Precision) -> dict[str, float]:
+    """The largest relative difference of each stage, over all flavours; raises at the first that differs too much."""
     worst: dict[str, float] = {}
     estimated = [case for case in cases if "estimated_depth_m" in case]
-    if estimated:
-        _check_depth(directory, estimated, worst, tolerance)
-    vision = session(directory, "vision")
-    for case in cases:
-        found = vision.run(VISION_STAGES, {name: case[name] for name in ("pixel_values", "freq_encoding")})
-        for stage, value in zip(VISION_STAGES, found, strict=True):
-            compare(worst, "vision", stage, value, case[stage], tolerance)
-    del vision
-    check_language(directory, layers, cases, tolerance, worst)
+    for flavour, tolerance in precision.checked:
+        if estimated:
+            _check_depth(directory, estimated, worst, tolerance, flavour)
+        vision = session(directory, "vision", flavour)
+        for case in cases:
+            found = vision.run(VISION_STAGES, {name: case[name] for name in ("pixel_values", "freq_encoding")})
+            for stage, value in zip(VISION_STAGES, found, strict=True):
+                compare(worst, label("vision", flavour), stage, value, case[stage], tolerance)
+        del vision
+        check_language(directory, layers, cases, tolerance, worst, flavour)
     return worst
 
 
-def _check_depth(directory: Path, cases: list[dict[str, np.ndarray]], worst: dict[str, float], tolerance: float) -> None:
-    graph = session(directory, "depth")
+def _check_depth(
+    directory: Path, cases: list[dict[str, np.ndarray]], worst: dict[str, float], tolerance: float, flavour: str
+) -> None:
+    graph = session(directory, "depth", flavour)
     names = [output.name for output in graph.get_outputs()]
     for case in cases:
         found = dict(zip(names, graph.run(None, {"pixel_values": case["pixel_values"]}), strict=True))
@@ -47,4 +51,4 @@ def _check_depth(directory: Path, cases: list[dict[str, np.ndarray]], worst: dic
                 difference, allowed = np.abs(value - expected), max(tolerance, DEPTH_TOLERANCE)
                 counted = difference <= np.quantile(difference, DEPTH_SHARE)
                 value, expected = value[counted], expected[counted]
-            compare(worst, "depth", stage, value, expected, allowed)
+            compare(worst, label("depth", flavour), stage, value, expected, allowed)

@@ -20,17 +20,22 @@ from egogrid_export.spatialvla.zoe_config import (
     ROUTER_WIDTH,
     ZoeConfig,
 )
+from egogrid_export.static_graph import StaticGraph
 
 
 def build_depth(config: ZoeConfig, image_px: int, weights: WeightsFile) -> GraphBuilder:
     """`depth_m`, and as further outputs the stages by which a check can name what differs."""
-    return _Builder(config, image_px, weights).build()
+    return _Builder(config, image_px, GraphBuilder("depth", weights)).build()
+
+
+def build_static_depth(config: ZoeConfig, image_px: int, weights: WeightsFile) -> GraphBuilder:
+    """The second flavour. Its products stay float32: bins and attractors, and sin(2^7 x) after them, multiply rounding by thousands."""
+    return _Builder(config, image_px, StaticGraph("depth", weights, exact=True)).build()
 
 
 class _Builder:
-    def __init__(self, config: ZoeConfig, image_px: int, weights: WeightsFile) -> None:
-        self._config, self._image_px = config, image_px
-        self._graph = GraphBuilder("depth", weights)
+    def __init__(self, config: ZoeConfig, image_px: int, graph: GraphBuilder) -> None:
+        self._config, self._image_px, self._graph = config, image_px, graph
         self._head: str | None = None
 
     def build(self) -> GraphBuilder:

@@ -1,0 +1,165 @@
+"""Prefill and decode of any family as static graphs. Contract: `policies/BUNDLE.md`.
+
+From: packed tensors in `weights.bin`, and what a family does after attention. To: graphs whose prompt is padded to its longest and whose
+cache has its full length in every step. That is exact and not only close: a key that is not there gets a score of -1e30, whose weight
+after softmax is 0, and the row that is asked for is chosen by its place. Decode writes the new row where the cache ends and reads from one
+buffer while it writes to another, which every provider may reorder as it likes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from egogrid_export.attention import AttentionShape, CacheShape
+from egogrid_export.static_graph import StaticGraph
+from egogrid_export.weights import NUMPY_TYPES, WeightsFile
+
+# (graph, layer, mixed heads `[1, n, heads * head_dim]`, residual) to (what follows, already normed; residual).
+LayerTail = Callable[[StaticGraph, int, str, str], tuple[str, str]]
+# (graph, the last row normed, name of the output).
+Head = Callable[[StaticGraph, str, str], None]
+
+
+@dataclass(frozen=True)
+class Language:
+    """What families differ in. `bos_first`: one text id, then the image, then the others; else the image comes first.
+
+    `causal`: a row of the prompt sees those before it; else it sees the whole prompt. `image_scale`: factor of image features.
+    """
+
+    attention: AttentionShape
+    cache: CacheShape
+    width: int
+    vocabulary: int
+    norm_eps: float
+    image_tokens: int
+    text_tokens_max: int
+    embeddings: str
+    bos_first: bool
+    causal: bool
+    image_scale: float | None
+    layer_tail: LayerTail
+    head: Head
+
+    @property
+    def prompt_max(self) -> int:
+        return self.image_tokens + self.text_tokens_max
+
+
+def build_prefill(language: Language, weights: WeightsFile) -> StaticGraph:
+    """`image_features`, `text_ids` filled up with any id, `prompt_tokens`: rows of the prompt that count, image and text."""
+    graph, cache = StaticGraph("prefill", weights), language.cache
+    image = graph.input("image_features", "f32", [1, language.image_tokens, language.width])
+    ids = graph.input("text_ids", "i64", [1, language.text_tokens_max])
+    count = graph.input("prompt_tokens", "i64", [1])
+    logits = graph.output("logits", "f32", [1, language.vocabulary])
+
+    x = _prompt(graph, language, image, ids)
+    last = graph.op("Sub", [count, graph.integers(1)])
+    places = _places(graph, "places", language.prompt_max)
+    counted = graph.op("Less", [places, count])
+    seen = graph.op("LessOrEqual", [places, _query_places(graph, language)]) if language.causal else counted
+    tables = [graph.op("Slice", [graph.weight(name), graph.integers(0), graph.integers(language.prompt_max), graph.integers(0)])
+              for name in ("text.cos", "text.sin")]  # fmt: skip
+    free = (1, cache.kv_heads, cache.capacity - language.prompt_max, cache.head_dim)
+    zeros = graph.constant("free_rows", np.zeros(free, dtype=NUMPY_TYPES[graph.dtype]))
+    normed = graph.rms_norm(x, "text.0.norm_in", language.norm_eps)
+    for layer in range(cache.layers):
+        q, keys, values = _rotated(graph, language, layer, normed, tables)
+        narrow = {"key": graph.narrow(keys), "value": graph.narrow(values)}
+        for part, rows in narrow.items():
+            graph.op("Concat", [rows, zeros], out=graph.output(f"present.{layer}.{part}", graph.dtype, cache.dims), axis=2)
+        if layer + 1 == cache.layers:
+            # Only the last token's logits are asked for: from here on it is the only row, and it sees every row that counts.
+            q, x, seen = graph.op("Gather", [q, last], axis=2), graph.op("Gather", [x, last], axis=1), counted
+        normed, x = language.layer_tail(graph, layer, _mixed(graph, language, q, keys, narrow["value"], seen), x)
+    language.head(graph, normed, logits)
+    return graph
+
+
+def build_decode(language: Language, weights: WeightsFile) -> StaticGraph:
+    """`token_id` and `position`, the row of the cache that it takes, to the logits after it and the cache with that row."""
+    graph, cache = StaticGraph("decode", weights, few_rows=True), language.cache
+    token = graph.input("token_id", "i64", [1, 1])
+    position = graph.input("position", "i64", [1])
+    logits = graph.output("logits", "f32", [1, language.vocabulary])
+
+    places = _places(graph, "places", cache.capacity)
+    seen = graph.op("LessOrEqual", [places, position])
+    here = graph.op("Reshape", [graph.op("Equal", [places, position]), graph.integers(1, 1, cache.capacity, 1)])
+    tables = [graph.op("Gather", [graph.weight(name), position]) for name in ("text.cos", "text.sin")]
+    x = graph.rows(language.embeddings, token)
+    normed = graph.rms_norm(x, "text.0.norm_in", language.norm_eps)
+    for layer in range(cache.layers):
+        q, *rows = _rotated(graph, language, layer, normed, tables)
+        present = {}
+        for part, row in zip(("key", "value"), rows, strict=True):
+            past = graph.input(f"past.{layer}.{part}", graph.dtype, cache.dims)
+            out = graph.output(f"present.{layer}.{part}", graph.dtype, cache.dims)
+            present[part] = graph.op("Where", [here, graph.narrow(row), past], out=out)
+        mixed = _mixed(graph, language, q, graph.widen(present["key"]), present["value"], seen)
+        normed, x = language.layer_tail(graph, layer, mixed, x)
+    language.head(graph, normed, logits)
+    return graph
+
+
+def _prompt(graph: StaticGraph, language: Language, image: str, ids: str) -> str:
+    if language.image_scale is not None:
+        image = graph.op("Mul", [image, graph.constant("image_scale", np.float32(language.image_scale))])
+    words = graph.rows(language.embeddings, ids)
+    if not language.bos_first:
+        return graph.op("Concat", [image, words], axis=1)
+    ends = (0, 1, language.text_tokens_max)
+    first, others = (
+        graph.op("Slice", [words, graph.integers(low), graph.integers(high), graph.integers(1)])
+        for low, high in zip(ends, ends[1:], strict=False)
+    )
+    return graph.op("Concat", [first, image, others], axis=1)
+
+
+def _places(graph: StaticGraph, name: str, count: int) -> str:
+    return graph.constant(name, np.arange(count, dtype=np.int64))
+
+
+def _query_places(graph: StaticGraph, language: Language) -> str:
+    """Of queries that are stacked by the heads that share keys: `[group * prompt, 1]`."""
+    group = language.attention.heads // language.attention.kv_heads
+    return graph.constant("query_places", np.tile(np.arange(language.prompt_max, dtype=np.int64), group)[:, None])
+
+
+def _rotated(graph: StaticGraph, language: Language, layer: int, normed: str, tables: list[str]) -> tuple[str, str, str]:
+    """Queries, keys, values as `[1, heads, n, head_dim]`; queries and keys with their rotary positions, from `[n, head_dim / 2]`."""
+    shape = language.attention
+    heads, kv_heads = shape.heads, shape.kv_heads
+    merged = graph.product(normed, f"text.{layer}.qkv")
+    merged = graph.op("Reshape", [merged, graph.integers(1, -1, heads + 2 * kv_heads, shape.head_dim)])
+    by_head = graph.op("Transpose", [merged], perm=[0, 2, 1, 3])
+    names = [f"text.{layer}.{name}" for name in ("unrotated", "values", "queries", "keys")]
+    graph.op("Split", [by_head, graph.integers(heads + kv_heads, kv_heads)], out=names[:2], axis=1)
+    half = shape.head_dim // 2
+    halves = [f"text.{layer}.{name}" for name in ("first_half", "second_half")]
+    graph.op("Split", [names[0], graph.integers(half, half)], out=halves, axis=3)
+    cos, sin = tables
+    (a, b), minus, plus = halves, "Sub", "Add"
+    first = graph.op(minus, [graph.op("Mul", [a, cos]), graph.op("Mul", [b, sin])])
+    second = graph.op(plus, [graph.op("Mul", [b, cos]), graph.op("Mul", [a, sin])])
+    rotated = graph.op("Concat", [first, second], axis=3)
+    graph.op("Split", [rotated, graph.integers(heads, kv_heads)], out=names[2:], axis=1)
+    return names[2], names[3], names[1]
+
+
+def _mixed(graph: StaticGraph, language: Language, q: str, keys: str, values: str, seen: str) -> str:
+    """`[1, n, heads * head_dim]` of float32 queries and keys and of values in the type of products. Heads that share keys are stacked."""
+    shape, cap = language.attention, language.attention.softcap
+    stacked = graph.op("Reshape", [q, graph.integers(1, shape.kv_heads, -1, shape.head_dim)])
+    scaled = graph.op("Mul", [stacked, graph.constant("query_scale", np.float32(shape.scale / (cap or 1.0)))])
+    scores = graph.op("MatMul", [scaled, graph.op("Transpose", [keys], perm=[0, 1, 3, 2])])
+    if cap is not None:
+        scores = graph.op("Mul", [graph.op("Tanh", [scores]), graph.constant("attention_softcap", np.float32(cap))])
+    mixed = graph.attend(scores, values, seen)
+    by_head = graph.op("Reshape", [mixed, graph.integers(1, shape.heads, -1, shape.head_dim)])
+    rows = graph.op("Transpose", [by_head], perm=[0, 2, 1, 3])
+    return graph.widen(graph.op("Reshape", [rows, graph.integers(1, -1, shape.heads * shape.head_dim)]))
