@@ -164,7 +164,9 @@ class WrittenGraphs:
     """The three graphs of a bundle, loaded; decoding runs on with whatever it chose."""
 
     def __init__(self, directory: Path, layers: int) -> None:
-        self._sessions = {path.stem: session(directory, path.stem) for path in sorted(directory.glob("*.onnx"))}
+        # Those of the processor: static graphs are called `NAME.static.onnx`.
+        names = sorted(path.stem for path in directory.glob("*.onnx") if "." not in path.stem)
+        self._sessions = {name: session(directory, name) for name in names}
         self._parts = [f"{layer}.{part}" for layer in range(layers) for part in ("key", "value")]
 
     def run(self, graph: str, inputs: Stages) -> Stages:
