@@ -16,14 +16,11 @@ const TENSORRT_NEEDED: [&str; 2] = ["libnvinfer.so.10", "libnvonnxparser.so.10"]
 /// What TensorRT loads by name while building an engine.
 const TENSORRT_LOADED: [&str; 1] = ["libnvinfer_plugin.so.10"];
 
-const SETUP: &str = "run ./launch/gpu-setup and give --ort-lib third_party/onnxruntime-gpu/libonnxruntime.so (onnxruntime-gpu 1.31.1), or set provider = \"cpu\"";
+const SETUP: &str = "take libonnxruntime.so and the provider libraries out of the PyPI wheel onnxruntime-gpu 1.31.1 and give its path with --ort-lib, or set provider = \"cpu\"";
 const DRIVER: &str = "install the NVIDIA driver, 580 or newer, which CUDA 13 needs";
-const CUDA_LIBRARIES: &str =
-    "run ./launch/gpu-setup, which installs the libraries of CUDA 13, or put their directory on LD_LIBRARY_PATH";
-const CUDNN: &str =
-    "run ./launch/gpu-setup, which installs cuDNN 9 for CUDA 13, or put its directory on LD_LIBRARY_PATH";
-const TENSORRT: &str =
-    "run ./launch/gpu-setup, which installs TensorRT 10 for CUDA 13, or put its directory on LD_LIBRARY_PATH";
+const CUDA_LIBRARIES: &str = "install the libraries of CUDA 13 and put their directory on LD_LIBRARY_PATH";
+const CUDNN: &str = "install cuDNN 9 for CUDA 13 and put its directory on LD_LIBRARY_PATH";
+const TENSORRT: &str = "install TensorRT 10 for CUDA 13 and put its directory on LD_LIBRARY_PATH";
 
 /// Everything for CUDA on `device`. `built_in`: whether ONNX Runtime was built with it.
 pub(super) fn cuda(chain: &mut Builder, built_in: bool, device: u32) {
