@@ -67,6 +67,27 @@ pub enum Command {
     Grid(GridCommand),
 }
 
+/// The strategies of `runtime::schedule`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Strategy {
+    /// One action per look
+    Sync,
+    /// The first actions of a chunk, then the next look
+    Chunk,
+    /// A look at every step, and the mean of the last four chunks as in SimplerEnv
+    Ensemble,
+    /// Look while executing; actions whose time has passed are skipped
+    Overlap,
+    /// The same, and the answer continues what is executed meanwhile
+    Committed,
+}
+
+/// Longer is no latency but a policy that does not answer.
+fn latency_ms(text: &str) -> Result<f64, String> {
+    let ms: f64 = text.parse().map_err(|error| format!("{error}"))?;
+    if (0.0..=10_000.0).contains(&ms) { Ok(ms) } else { Err("expected 0 to 10000".to_owned()) }
+}
+
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Example:\n  ./launch/demo --tasks drawer-open,door-open --episodes 1 --seed 7 --out out/demo")]
 pub struct DemoArgs {
@@ -90,9 +111,16 @@ pub struct DemoArgs {
     /// Steps after which an episode is a failure
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=500))]
     pub steps_max: u32,
-    /// Actions of a chunk that are executed before the next look [default: what the bundle recommends]
+    /// Actions of a chunk that are executed before the next look [default: what the bundle recommends]; with overlap and
+    /// committed the fewest from look to look [default: 1]
     #[arg(long, value_name = "N")]
     pub steps_executed: Option<u16>,
+    /// How looks and actions go together
+    #[arg(long, value_enum, default_value_t = Strategy::Chunk)]
+    pub strategy: Strategy,
+    /// Makes every look take that long while the world goes on: what a slow policy does
+    #[arg(long, default_value_t = 0.0, value_parser = latency_ms, value_name = "MS")]
+    pub latency_ms: f64,
     /// Another bundle than the shipped one
     #[arg(long, value_name = "BUNDLE")]
     pub bundle: Option<PathBuf>,

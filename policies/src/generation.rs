@@ -8,6 +8,7 @@ use crate::failure::failed;
 use crate::greedy;
 use crate::watch::{StageOutput, Watch};
 use egogrid_runtime::policy::PolicyError;
+use egogrid_runtime::schedule::Token;
 use egogrid_runtime::stage::{Stage, StageTimes};
 
 /// Tokens of one chunk and what is known about each.
@@ -26,6 +27,22 @@ pub(crate) fn generate(
     times: &mut StageTimes,
     watch: &mut Watch<'_>,
 ) -> Result<Generation, PolicyError> {
+    generate_from(decoder, &[], token_count, require, times, watch)
+}
+
+/// [`generate`], beginning with ids that are chosen already. Their probabilities are those that they have here.
+pub(crate) fn generate_from(
+    decoder: &mut Decoder,
+    committed: &[Token],
+    token_count: usize,
+    require: impl Fn(&[u32]) -> Result<(), PolicyError>,
+    times: &mut StageTimes,
+    watch: &mut Watch<'_>,
+) -> Result<Generation, PolicyError> {
+    let refused = |reason: String| PolicyError::CannotCommit { tokens: committed.len(), reason };
+    if committed.len() >= token_count && !committed.is_empty() {
+        return Err(refused(format!("a whole answer has {token_count}, and at least one is left to decide")));
+    }
     let mut generation = Generation::default();
     for position in 0..token_count {
         let stage = if position == 0 { Stage::Prefill } else { Stage::Decode };
@@ -36,14 +53,20 @@ pub(crate) fn generate(
             };
             let logits = logits.map_err(failed(stage))?;
             watch.show(StageOutput::StepLogits(position, logits));
-            greedy::choose(logits).ok_or(PolicyError::NotFinite { stage, what: "logits" })
+            match committed.get(position) {
+                None => greedy::choose(logits).ok_or(PolicyError::NotFinite { stage, what: "logits" }),
+                Some(token) if token.id as usize >= logits.len() => {
+                    Err(refused(format!("id {} is not in the vocabulary of {}", token.id, logits.len())))
+                }
+                Some(token) => greedy::weigh(logits, token.id).ok_or(PolicyError::NotFinite { stage, what: "logits" }),
+            }
         })?;
         generation.token_ids.push(choice.id);
         generation.confidence.push(choice.probability);
         generation.runner_up.push(choice.runner_up);
         if let Err(error) = require(&generation.token_ids) {
             watch.show(StageOutput::TokenIds(&generation.token_ids));
-            return Err(error);
+            return Err(if position < committed.len() { refused(error.to_string()) } else { error });
         }
     }
     watch.show(StageOutput::TokenIds(&generation.token_ids));

@@ -19,9 +19,25 @@ const LANES: usize = 16;
 /// `None` if a logit is not finite, or there are fewer than two.
 pub(crate) fn choose(logits: &[f32]) -> Option<Choice> {
     let (first, second) = two_largest(logits)?;
-    let sum = exp_sum(logits, logits[first]);
-    let probability = |index: usize| (f64::from(logits[index] - logits[first]).exp() / sum) as f32;
-    Some(Choice { id: first as u32, probability: probability(first), runner_up: (second as u32, probability(second)) })
+    Some(choice(logits, first, first, second))
+}
+
+/// The same for an id that is chosen already: how probable it is here, and the most probable of all others. `None` also
+/// if the vocabulary has no such id.
+pub(crate) fn weigh(logits: &[f32], id: u32) -> Option<Choice> {
+    let (first, second) = two_largest(logits)?;
+    let chosen = usize::try_from(id).ok().filter(|id| *id < logits.len())?;
+    Some(choice(logits, first, chosen, if chosen == first { second } else { first }))
+}
+
+fn choice(logits: &[f32], largest: usize, chosen: usize, runner_up: usize) -> Choice {
+    let sum = exp_sum(logits, logits[largest]);
+    let probability = |index: usize| (f64::from(logits[index] - logits[largest]).exp() / sum) as f32;
+    Choice {
+        id: chosen as u32,
+        probability: probability(chosen),
+        runner_up: (runner_up as u32, probability(runner_up)),
+    }
 }
 
 /// Indices of the largest and second largest value; the earlier one of equals, as in the official code.
@@ -119,6 +135,19 @@ mod tests {
             let (found, expected) = (choose(&logits).unwrap(), by_definition(&logits));
             prop_assert_eq!((found.id, found.runner_up.0), (expected.id, expected.runner_up.0));
         }
+    }
+
+    #[test]
+    fn a_given_id_is_weighed_as_the_chosen_one_would_be() {
+        let logits = [1.0, 3.0, 2.0, 3.0];
+        assert_eq!(weigh(&logits, 1), choose(&logits));
+        let given = weigh(&logits, 2).unwrap();
+        let chosen = choose(&logits).unwrap();
+        assert_eq!((given.id, given.runner_up), (2, (1, chosen.probability)));
+        let sum: f64 = logits.iter().map(|logit| f64::from(*logit).exp()).sum();
+        assert!((f64::from(given.probability) - 2.0f64.exp() / sum).abs() < 1e-7);
+        assert_eq!(weigh(&logits, 4), None, "no such id");
+        assert_eq!(weigh(&[1.0, f32::NAN], 0), None);
     }
 
     #[test]

@@ -139,7 +139,8 @@ pub(crate) fn load_watched(
     }
 }
 
-/// What the manifest says of every family, and what this one needs with each frame.
+/// What the manifest says of every family, and what this one needs with each frame. A family that can be told how its
+/// answer begins adds that.
 pub(crate) fn spec(bundle: &Bundle, needs_depth: bool, needs_extrinsics: bool) -> PolicySpec {
     let (image, chunk) = (&bundle.manifest().image, &bundle.manifest().chunk);
     PolicySpec {
@@ -150,6 +151,7 @@ pub(crate) fn spec(bundle: &Bundle, needs_depth: bool, needs_extrinsics: bool) -
         control_hz: chunk.control_hz,
         needs_depth,
         needs_extrinsics,
+        commits: false,
     }
 }
 

@@ -16,6 +16,7 @@ use egogrid_runtime::execution::{Flavour, GraphOptions};
 use egogrid_runtime::observation::Observation;
 use egogrid_runtime::perception::depth::{EmptyCells, SensorRules};
 use egogrid_runtime::policy::{ActionChunk, Policy, PolicyError};
+use egogrid_runtime::schedule::{CommittedPrefix, Token};
 use egogrid_runtime::stage::Stage;
 use safetensors::SafeTensors;
 use std::collections::BTreeMap;
@@ -278,4 +279,71 @@ fn instructions_that_are_none_are_refused_and_the_next_one_works() {
         assert!(!source.to_string().is_empty());
     }
     assert_eq!(policy.infer(&case.observation).unwrap().token_ids, case.token_ids()[..12]);
+}
+
+/// Its own beginning changes nothing: the rest is decoded from the same tokens, so ids and probabilities are the same.
+#[test]
+fn an_answer_that_is_told_its_own_beginning_is_the_same_answer() {
+    let bundle = Bundle::open(&golden_bundle()).unwrap();
+    let mut policy = load(&bundle, "bridge_orig/1.0.0");
+    assert!(policy.spec().commits);
+    for number in FULL_CASES {
+        let case = Case::load(number, &bundle);
+        policy.use_statistics(&bundle, &case.stats_key).unwrap();
+        let free = policy.infer(&case.observation).unwrap();
+        let tokens: Vec<Token> = free.token_ids.iter().map(|id| Token { id: *id, confidence: 0.0 }).collect();
+        for steps in 0..4 {
+            let committed = CommittedPrefix::of(&tokens[..3 * steps], steps);
+            let told = policy.infer_committed(&case.observation, &committed).unwrap();
+            assert_eq!(told.token_ids, free.token_ids, "case {number}, {steps} steps");
+            assert_eq!(told.confidence, free.confidence);
+            assert_eq!(told.runner_up, free.runner_up);
+            assert_eq!(told.actions, free.actions);
+        }
+    }
+}
+
+/// Another beginning is kept, weighed as what it is here, and what follows is decoded after it.
+#[test]
+fn an_answer_continues_the_beginning_that_it_is_told() {
+    let bundle = Bundle::open(&golden_bundle()).unwrap();
+    let mut policy = load(&bundle, "bridge_orig/1.0.0");
+    let case = Case::load(1, &bundle);
+    policy.use_statistics(&bundle, &case.stats_key).unwrap();
+    let free = policy.infer(&case.observation).unwrap();
+    let other = [free.token_ids[0] + 1, free.token_ids[1] + 1, free.token_ids[2]];
+    let tokens = other.map(|id| Token { id, confidence: 0.9 });
+    let mut logits: Vec<Vec<f32>> = Vec::new();
+    let mut see = |output: StageOutput<'_>| {
+        if let StageOutput::StepLogits(_, values) = output {
+            logits.push(values.to_vec());
+        }
+    };
+    let told = policy.infer_from(&case.observation, &tokens, Watch::with(&mut see)).unwrap();
+    assert_eq!(told.token_ids[..3], other);
+    assert_eq!(told.token_ids.len(), free.token_ids.len());
+    for (position, id) in told.token_ids.iter().enumerate() {
+        let largest = logits[position].iter().copied().fold(f32::MIN, f32::max);
+        let sum: f64 = logits[position].iter().map(|logit| f64::from(logit - largest).exp()).sum();
+        let expected = f64::from(logits[position][*id as usize] - largest).exp() / sum;
+        assert!((f64::from(told.confidence[position]) - expected).abs() < 1e-6, "position {position}");
+        assert_eq!(position >= 3, logits[position][*id as usize] == largest, "greedy from where it is free");
+    }
+    assert_eq!(told.runner_up[0].0, free.token_ids[0], "what it would have said");
+}
+
+#[test]
+fn a_beginning_that_is_none_is_refused_and_the_policy_goes_on() {
+    let bundle = Bundle::open(&golden_bundle()).unwrap();
+    let mut policy = load(&bundle, "bridge_orig/1.0.0");
+    let case = Case::load(1, &bundle);
+    policy.use_statistics(&bundle, &case.stats_key).unwrap();
+    let free = policy.infer(&case.observation).unwrap();
+    let ids = &free.token_ids;
+    for wrong in [vec![ids[1]], vec![ids[0], ids[0]], vec![1], vec![u32::MAX], ids.clone()] {
+        let tokens: Vec<Token> = wrong.iter().map(|id| Token { id: *id, confidence: 0.5 }).collect();
+        let error = policy.infer_committed(&case.observation, &CommittedPrefix::of(&tokens, 1)).unwrap_err();
+        assert_eq!(error.kind(), "cannot_commit", "{wrong:?}: {error}");
+    }
+    assert_eq!(policy.infer(&case.observation).unwrap().token_ids, free.token_ids);
 }

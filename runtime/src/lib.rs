@@ -14,6 +14,7 @@ pub mod execution;
 pub mod observation;
 pub mod perception;
 pub mod policy;
+mod rotation;
 pub mod safety;
 pub mod schedule;
 pub mod stage;

@@ -2,6 +2,7 @@
 
 use crate::observation::Observation;
 use crate::perception::depth::DepthReport;
+use crate::schedule::CommittedPrefix;
 use crate::stage::{Stage, StageTimes};
 use egogrid_action_grids::{Action, ActionRow, DeltaError, NormalizedRow};
 
@@ -22,6 +23,8 @@ pub struct PolicySpec {
     pub needs_depth: bool,
     /// Whether every frame must carry `base_from_camera`.
     pub needs_extrinsics: bool,
+    /// Whether its answer can be told how to begin, see [`Policy::infer_committed`].
+    pub commits: bool,
 }
 
 /// The actions of one inference, and how it came to them.
@@ -61,13 +64,6 @@ impl ActionChunk {
             })
         };
         self.actions.iter().enumerate().map(delta).collect()
-    }
-
-    /// Smallest probability of each action's tokens; NaN where there is none.
-    pub fn step_confidence(&self) -> Vec<f32> {
-        let per_step = self.confidence.len() / self.actions.len().max(1);
-        let of_step = |step: usize| self.confidence.get(step * per_step..(step + 1) * per_step).unwrap_or(&[]);
-        (0..self.actions.len()).map(|step| of_step(step).iter().copied().fold(f32::NAN, f32::min)).collect()
     }
 }
 
@@ -123,6 +119,28 @@ pub enum PolicyError {
         /// The kind of token that belongs there.
         expected: String,
     },
+    /// A chunk whose parts do not belong together.
+    #[error(
+        "the policy answered {found} {what}, expected {expected}; hold, and report this: it is a fault of the family's code"
+    )]
+    Shape {
+        /// Of what there are too many or too few.
+        what: &'static str,
+        /// How many.
+        found: usize,
+        /// How many there must be.
+        expected: String,
+    },
+    /// A beginning was given to a policy that takes none, or one that it cannot continue.
+    #[error(
+        "the answer cannot begin with the {tokens} tokens that are committed: {reason}; use schedule strategy overlap"
+    )]
+    CannotCommit {
+        /// How many.
+        tokens: usize,
+        /// Why.
+        reason: String,
+    },
     /// A whole chunk, of which one action cannot be sent to an arm with a gripper.
     #[error("action {step} of the chunk is no end-effector delta: {source}")]
     NotADelta {
@@ -162,6 +180,8 @@ impl PolicyError {
             Self::Observation { .. } => "observation",
             Self::EarlyEnd { .. } => "early_end",
             Self::WrongKind { .. } => "wrong_kind",
+            Self::Shape { .. } => "shape",
+            Self::CannotCommit { .. } => "cannot_commit",
             Self::NotADelta { .. } => "not_a_delta",
             Self::Execution { .. } => "execution",
             Self::NotFinite { .. } => "not_finite",
@@ -188,6 +208,22 @@ pub trait Policy: Send {
     /// # Errors
     /// Every reason not to have a chunk; none of them leaves the policy unusable.
     fn infer(&mut self, observation: &Observation) -> Result<ActionChunk, PolicyError>;
+    /// As [`Self::infer`], and the answer begins with `committed`: whole actions that are executed while the policy
+    /// thinks, as it chose them before. Everything after them is decoded with them before it.
+    ///
+    /// # Errors
+    /// As [`Self::infer`], and [`PolicyError::CannotCommit`].
+    fn infer_committed(
+        &mut self,
+        observation: &Observation,
+        committed: &CommittedPrefix,
+    ) -> Result<ActionChunk, PolicyError> {
+        if committed.is_empty() {
+            return self.infer(observation);
+        }
+        let reason = format!("policy {} takes no beginning", self.spec().id);
+        Err(PolicyError::CannotCommit { tokens: committed.tokens().len(), reason })
+    }
     /// Forget the episode: caches, ensembling history, previous gripper command.
     fn reset(&mut self);
 }

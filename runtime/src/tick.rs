@@ -1,14 +1,14 @@
 //! One look of the lockstep loop on one screen: infer, schedule, safety, publish, observe.
 //!
-//! From: an observation. To: `steps_executed` safe actions at the sink, and the next observation. In lockstep the
-//! world waits for us, so a policy without an answer costs a hold and not a stale command.
+//! From: an observation. To: the safe actions until the next look at the sink, and that look. In lockstep the world waits
+//! for us (unless a latency is asked for), so a policy without an answer costs a hold and not a stale command.
 
 use crate::clock::Moment;
 use crate::endpoint::{ActionSink, EndpointError, ObservationSource};
 use crate::observation::Observation;
 use crate::policy::{ActionChunk, Policy, PolicyError};
-use crate::safety::{Asked, Gate, SafeAction};
-use crate::schedule::ChunkSchedule;
+use crate::safety::{Gate, SafeAction};
+use crate::schedule::{Planner, STEPS_MAX};
 use crate::stage::{Stage, StageTimes};
 use std::time::{Duration, Instant};
 
@@ -39,14 +39,17 @@ pub struct LockstepLoop<'a, W> {
     pub policy: &'a mut dyn Policy,
     /// The simulator: takes actions, gives observations.
     pub world: &'a mut W,
-    /// Which action of the chunk runs.
-    pub schedule: &'a mut ChunkSchedule,
+    /// Which action runs.
+    pub planner: &'a mut Planner,
     /// The only maker of what the world accepts.
     pub gate: &'a mut Gate,
     /// Longest wait for the world's answer.
     pub wait_max: Duration,
     /// The world's time: one tick further with every action sent. Starts anywhere.
     pub now: Moment,
+    /// Ticks that a look is made to take, to see what a slow policy does: the world goes on meanwhile, executing what is
+    /// planned. 0 = the world waits.
+    pub latency_ticks: u32,
 }
 
 impl<W: ObservationSource + ActionSink> LockstepLoop<'_, W> {
@@ -63,26 +66,24 @@ impl<W: ObservationSource + ActionSink> LockstepLoop<'_, W> {
         let mut times = StageTimes::default();
         self.gate.observe(observation.state.as_ref(), self.now);
         let exposed = self.now;
-        let answer = self.policy.infer(observation).and_then(|chunk| {
+        let Planner { schedule, .. } = &mut *self.planner;
+        let answer = self.policy.infer_committed(observation, schedule.begin_look(self.now, exposed));
+        let ready = answer.and_then(|chunk| {
             times.merge(&chunk.times);
-            times.measure(Stage::Schedule, || self.schedule.accept(&chunk, exposed))?;
-            Ok(chunk)
+            let steps = times.measure(Stage::Schedule, || self.planner.ready(&chunk, exposed))?;
+            Ok((chunk, steps))
         });
-        self.gate.looked(answer.is_ok());
-        if answer.is_err() {
-            self.schedule.reset();
+        let (answer, steps) = match ready {
+            Ok((chunk, steps)) => (Ok(chunk), Some(steps)),
+            Err(error) => (Err(error), None),
+        };
+        let mut sent = Vec::with_capacity(STEPS_MAX);
+        for _ in 0..self.latency_ticks {
+            self.step(&mut sent, &mut times);
         }
-        let tick = self.gate.rate().tick();
-        let mut sent = Vec::with_capacity(usize::from(self.schedule.steps_executed()));
-        loop {
-            let planned = times.measure(Stage::Schedule, || self.schedule.next_action(self.now, tick));
-            if planned.is_none() && !sent.is_empty() {
-                break;
-            }
-            let asked = planned.unwrap_or(Asked::Nothing);
-            sent.push(times.measure(Stage::Safety, || self.gate.tick(self.now, asked)));
-            self.now = self.now.plus(tick);
-        }
+        self.gate.looked(steps.is_some());
+        times.measure(Stage::Schedule, || self.planner.schedule.answer(steps.as_ref(), self.now));
+        while !self.step(&mut sent, &mut times) {}
         for action in &sent {
             times.measure(Stage::Publish, || self.world.send(action))?;
         }
@@ -91,10 +92,18 @@ impl<W: ObservationSource + ActionSink> LockstepLoop<'_, W> {
         self.world.observe(self.wait_max)
     }
 
+    /// One tick; whether the next look is due.
+    fn step(&mut self, sent: &mut Vec<SafeAction>, times: &mut StageTimes) -> bool {
+        let due = times.measure(Stage::Schedule, || self.planner.schedule.next(self.now));
+        sent.push(times.measure(Stage::Safety, || self.gate.tick(self.now, due.asked)));
+        self.now = self.now.plus(self.gate.rate().tick());
+        due.look
+    }
+
     /// A new episode: nothing of the old one may reach into it.
     pub fn reset(&mut self) {
         self.policy.reset();
-        self.schedule.reset();
+        self.planner.schedule.reset();
         self.gate.begin_at_rest();
     }
 }

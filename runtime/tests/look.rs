@@ -10,7 +10,7 @@ use egogrid_runtime::grids::{ActionRow, NormalizedRow};
 use egogrid_runtime::observation::{EndEffectorState, Observation};
 use egogrid_runtime::policy::{ActionChunk, Policy, PolicyError, PolicySpec};
 use egogrid_runtime::safety::{Gate, SafeAction, SafetyConfig, StopReason};
-use egogrid_runtime::schedule::ScheduleConfig;
+use egogrid_runtime::schedule::{ScheduleConfig, StrategyConfig};
 use egogrid_runtime::stage::StageTimes;
 use egogrid_runtime::tick::{LockstepLoop, Look, LoopObserver};
 use nalgebra::Isometry3;
@@ -95,8 +95,11 @@ fn looks(rows: &[&[f64]], count: usize) -> (World, Reasons, Gate) {
         control_hz: None,
         needs_depth: false,
         needs_extrinsics: false,
+        commits: false,
     };
-    let mut schedule = ScheduleConfig { steps_executed: None }.checked(&spec).unwrap();
+    let rate = ControlRate::new(20.0).unwrap();
+    let strategy = StrategyConfig::Chunk { steps_executed: None };
+    let mut planner = ScheduleConfig { step_hz: Some(20.0), strategy }.checked(&spec, rate).unwrap();
     let config = SafetyConfig {
         workspace_min_m: [-1.0; 3],
         workspace_max_m: [1.0; 3],
@@ -105,16 +108,17 @@ fn looks(rows: &[&[f64]], count: usize) -> (World, Reasons, Gate) {
         command_ms_max: 50.0,
         ..teleported()
     };
-    let mut gate = Gate::new(config.checked().unwrap(), ControlRate::new(20.0).unwrap()).unwrap();
+    let mut gate = Gate::new(config.checked().unwrap(), rate).unwrap();
     let mut policy = Rows(spec, rows.iter().map(|row| row.to_vec()).collect());
     let (mut world, mut reasons) = (World(vec![]), Reasons::default());
     let mut control = LockstepLoop {
         policy: &mut policy,
         world: &mut world,
-        schedule: &mut schedule,
+        planner: &mut planner,
         gate: &mut gate,
         wait_max: Duration::ZERO,
         now: Moment::START,
+        latency_ticks: 0,
     };
     for _ in 0..count {
         control.look(&observation(), &mut reasons).unwrap();

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod safety_support;
+mod schedule_support;
 
 use allocation_counter::measure;
 use egogrid_runtime::clock::Moment;
@@ -58,4 +59,36 @@ fn no_tick_of_the_gate_allocates() {
         }
     }
     assert!(kinds.len() > 15, "the proof is only as good as what happened: {kinds:?}");
+}
+
+#[test]
+fn no_method_of_a_schedule_allocates() {
+    use egogrid_runtime::schedule::{EnsembleWeights, StrategyConfig};
+    use schedule_support::{chunk, planner, tick};
+
+    let weights = EnsembleWeights::Adaptive { alpha: 0.1 };
+    for strategy in [
+        StrategyConfig::Sync,
+        StrategyConfig::Chunk { steps_executed: Some(3) },
+        StrategyConfig::Ensemble { chunks: 4, weights },
+        StrategyConfig::Overlap { steps_between_looks: 2 },
+        StrategyConfig::Committed { steps_between_looks: 2, latency_steps_first: 1 },
+    ] {
+        let mut planner = planner(strategy.clone(), 8);
+        for n in 0..200 {
+            let steps = planner.ready(&chunk(n as u64, 8), tick(n)).unwrap();
+            let used = measure(|| {
+                if planner.schedule.next(tick(n)).look {
+                    planner.schedule.begin_look(tick(n), tick(n));
+                }
+                if n % 3 == 0 {
+                    planner.schedule.answer((n % 7 != 0).then_some(&steps), tick(n));
+                }
+                if n == 150 {
+                    planner.schedule.reset();
+                }
+            });
+            assert_eq!(used.count_total, 0, "{strategy:?}, tick {n}");
+        }
+    }
 }

@@ -16,7 +16,7 @@ pub(crate) use tables::check_tables;
 use crate::bundle::Bundle;
 use crate::bundle::manifest::{DepthSource, PointFrame};
 use crate::failure::{failed, observed};
-use crate::generation::{Generation, generate};
+use crate::generation::{Generation, generate_from};
 use crate::prompt::Prompt;
 use crate::registry::{self, LoadError, LoadOptions};
 use crate::watch::{StageOutput, Watch, Watched};
@@ -25,6 +25,7 @@ use egogrid_runtime::execution::Environment;
 use egogrid_runtime::observation::Observation;
 use egogrid_runtime::perception::depth::SensorRules;
 use egogrid_runtime::policy::{ActionChunk, Policy, PolicyError, PolicySpec};
+use egogrid_runtime::schedule::{CommittedPrefix, Token};
 use egogrid_runtime::stage::{Stage, StageTimes};
 use inputs::Inputs;
 use session::Session;
@@ -62,6 +63,7 @@ impl SpatialVla {
         let tables = bundle.manifest().spatialvla()?;
         let needs_depth = !tables.depth.sources.contains(&DepthSource::Estimated);
         let spec = registry::spec(bundle, needs_depth, tables.ego3d.frame == PointFrame::Base);
+        let spec = PolicySpec { commits: true, ..spec };
         Ok(Self { spec, inputs, prompt, session, tokenizer, statistics })
     }
 
@@ -79,6 +81,19 @@ impl SpatialVla {
     /// # Errors
     /// As [`Policy::infer`].
     pub fn infer_watched(&mut self, observation: &Observation, watch: Watch<'_>) -> Result<ActionChunk, PolicyError> {
+        self.infer_from(observation, &[], watch)
+    }
+
+    /// [`Policy::infer_committed`], showing every stage's output to `watch`.
+    ///
+    /// # Errors
+    /// As [`Policy::infer_committed`].
+    pub fn infer_from(
+        &mut self,
+        observation: &Observation,
+        committed: &[Token],
+        watch: Watch<'_>,
+    ) -> Result<ActionChunk, PolicyError> {
         let (frame, mut watch, mut times) = (&observation.frame, watch, StageTimes::default());
         let (inputs, session) = (&mut self.inputs, &mut self.session);
         let given_depth = inputs.depth.given(frame)?;
@@ -114,7 +129,7 @@ impl SpatialVla {
         let chunk_len = usize::from(self.spec.chunk_len);
         let (token_count, table) = (chunk_len * TokenKind::SLOTS.len(), self.tokenizer.table());
         let require = |token_ids: &[u32]| kind::require(table, token_count, token_ids);
-        let generation = generate(&mut session.decoder, token_count, require, &mut times, &mut watch)?;
+        let generation = generate_from(&mut session.decoder, committed, token_count, require, &mut times, &mut watch)?;
 
         let cells = times.measure(Stage::Grid, || self.tokenizer.decode_chunk(&generation.token_ids, chunk_len));
         let cells = cells.map_err(observed(Stage::Grid))?;
@@ -146,6 +161,14 @@ impl Policy for SpatialVla {
 
     fn infer(&mut self, observation: &Observation) -> Result<ActionChunk, PolicyError> {
         self.infer_watched(observation, Watch::nobody())
+    }
+
+    fn infer_committed(
+        &mut self,
+        observation: &Observation,
+        committed: &CommittedPrefix,
+    ) -> Result<ActionChunk, PolicyError> {
+        self.infer_from(observation, committed.tokens(), Watch::nobody())
     }
 
     /// Nothing outlives an inference but the tokenized instruction, which depends on nothing else.

@@ -10,9 +10,10 @@ use super::safe_action::{Reasons, SafeAction};
 use super::shape::Shaping;
 use super::stop::{RearmRefused, Stop};
 use super::tick_clock::{Tick, TickClock};
-use super::{confidence, expiry, rotation, speed, stale};
+use super::{confidence, expiry, speed, stale};
 use crate::clock::{ControlRate, Moment};
 use crate::observation::EndEffectorState;
+use crate::rotation;
 use egogrid_action_grids::Action;
 use nalgebra::{Isometry3, Vector3};
 

@@ -28,7 +28,6 @@ mod motion;
 mod orientation_cone;
 mod pose;
 mod reason;
-mod rotation;
 mod safe_action;
 mod shape;
 mod speed;

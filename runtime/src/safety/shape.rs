@@ -8,8 +8,9 @@ use super::motion::{Candidate, Limited, Motion};
 use super::orientation_cone::OrientationCone;
 use super::reason::Intervention;
 use super::safe_action::Reasons;
+use super::speed;
 use super::workspace::Workspace;
-use super::{rotation, speed};
+use crate::rotation;
 use egogrid_action_grids::Action;
 use nalgebra::{Isometry3, Vector3};
 

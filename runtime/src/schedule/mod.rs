@@ -1,45 +1,60 @@
-//! Which action of which chunk runs in this tick. One file per strategy.
+//! Which action runs in this tick, and when to look again. One file per strategy.
+//!
+//! From: chunks, as [`Steps`]. To: [`crate::safety::Gate::tick`]. Time is an argument; nothing in here allocates after
+//! it was made, so that all four methods may be called in the control tick.
 
 mod chunk;
+mod committed;
+mod config;
+mod ensemble;
+mod overlap;
+mod prefix;
+mod running;
+mod steps;
+mod sync;
 
 pub use chunk::ChunkSchedule;
+pub use committed::CommittedSchedule;
+pub use config::{Planner, ScheduleConfig, ScheduleError, StrategyConfig};
+pub use ensemble::{ENSEMBLE_MAX, EnsembleSchedule, EnsembleWeights};
+pub use overlap::OverlapSchedule;
+pub use prefix::CommittedPrefix;
+pub use steps::{STEPS_MAX, Steps, TOKENS_PER_STEP_MAX, Token};
+pub use sync::SyncSchedule;
 
-use crate::policy::PolicySpec;
-use serde::Deserialize;
+use crate::clock::Moment;
+use crate::safety::Asked;
+use prefix::NOTHING_COMMITTED;
 
-/// What the file says. Unknown keys are errors, so a typo cannot become a default.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ScheduleConfig {
-    /// Actions of a chunk that are executed before the next look; absent = what the bundle recommends.
-    pub steps_executed: Option<u16>,
+/// What a tick is about.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Due {
+    /// For the gate.
+    pub asked: Asked,
+    /// The next look is due, before the next tick. Asked again at every tick until it begins.
+    pub look: bool,
 }
 
-/// A schedule that does not fit the policy.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum ScheduleError {
-    /// More steps than a chunk has, or none.
-    #[error(
-        "schedule.steps_executed is {asked}, and the policy's chunks have {chunk_len} actions; use 1..={chunk_len}"
-    )]
-    StepsExecuted {
-        /// As written.
-        asked: u16,
-        /// Of the policy.
-        chunk_len: u16,
-    },
+/// What became of a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answered {
+    /// It is executed from now on.
+    Taken,
+    /// All of its actions belonged to earlier ticks; the one before goes on.
+    Late,
+    /// There was none.
+    Failed,
 }
 
-impl ScheduleConfig {
-    /// The schedule for this policy.
-    ///
-    /// # Errors
-    /// [`ScheduleError::StepsExecuted`].
-    pub fn checked(&self, spec: &PolicySpec) -> Result<ChunkSchedule, ScheduleError> {
-        let asked = self.steps_executed.unwrap_or(spec.steps_executed);
-        if !(1..=spec.chunk_len).contains(&asked) {
-            return Err(ScheduleError::StepsExecuted { asked, chunk_len: spec.chunk_len });
-        }
-        Ok(ChunkSchedule::new(asked))
-    }
+/// A strategy. The caller owns time and threads; a look may take any number of ticks, and only one is under way.
+pub trait Schedule: Send {
+    /// The tick at `now`.
+    fn next(&mut self, now: Moment) -> Due;
+    /// A look begins, at a picture that was exposed then. What the answer must begin with; empty for most strategies.
+    /// Exactly one [`Self::answer`] follows.
+    fn begin_look(&mut self, now: Moment, exposed: Moment) -> &CommittedPrefix;
+    /// The look is over; `None` if the policy has no chunk.
+    fn answer(&mut self, steps: Option<&Steps>, now: Moment) -> Answered;
+    /// A new episode.
+    fn reset(&mut self);
 }

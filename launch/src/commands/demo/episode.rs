@@ -67,10 +67,11 @@ impl Episode<'_> {
         let mut control = LockstepLoop {
             policy: pipeline.policy.as_mut(),
             world: &mut pipeline.sim,
-            schedule: &mut pipeline.schedule,
+            planner: &mut pipeline.planner,
             gate: &mut pipeline.gate,
             wait_max: SIM_WAIT_MAX,
             now: Moment::START,
+            latency_ticks: pipeline.latency_ticks,
         };
         control.reset();
         let mut observation = first.observation;

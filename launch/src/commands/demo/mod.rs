@@ -5,6 +5,8 @@
 //! and never counted against the policy.
 
 mod episode;
+mod motion;
+mod strategy;
 mod summary;
 mod watch;
 
@@ -19,7 +21,7 @@ use egogrid_policies::bundle::Bundle;
 use egogrid_runtime::clock::ControlRate;
 use egogrid_runtime::policy::Policy;
 use egogrid_runtime::safety::Gate;
-use egogrid_runtime::schedule::{ChunkSchedule, ScheduleConfig};
+use egogrid_runtime::schedule::Planner;
 use egogrid_sim_bridge::endpoint::{ActionLabel, BridgeSession, SimClient};
 use egogrid_sim_bridge::session::{RobotName, SessionConfig};
 use egogrid_sim_bridge::worker::{Worker, WorkerConfig, python_path};
@@ -41,7 +43,9 @@ const HARNESS_FAILURES_MAX: u32 = 3;
 /// Everything that runs, assembled.
 struct Pipeline {
     policy: Box<dyn Policy>,
-    schedule: ChunkSchedule,
+    planner: Planner,
+    /// Ticks that every look is made to take.
+    latency_ticks: u32,
     gate: Gate,
     sim: SimClient,
     worker: Worker,
@@ -69,7 +73,7 @@ pub fn run(common: &Common, args: &DemoArgs) -> CommandResult {
         )));
     }
     let mut watch = Watch::start(common, args, &bundle, &pipeline)?;
-    let mut summary = Summary::new(args, &bundle, started);
+    let mut summary = Summary::new(args, &bundle, pipeline.gate.rate(), started);
     let ran = run_episodes(args, &mut pipeline, &mut watch, &mut summary, &interrupted);
     summary.finish(&pipeline.gate, watch.finish());
     summary.write(&args.out.join("summary.json")).map_err(CommandError::usage)?;
@@ -130,13 +134,13 @@ fn assemble_pipeline(common: &Common, args: &DemoArgs, bundle: &Bundle) -> Comma
     let worker =
         worker.map_err(|_| CommandError::missing(anyhow!("starting the simulator panicked; please report this")))?;
     let worker = worker.map_err(CommandError::missing)?;
-    let schedule =
-        ScheduleConfig { steps_executed: args.steps_executed }.checked(policy.spec()).map_err(CommandError::usage)?;
     let mut sim = SimClient::connect(&session, &robot, SIM_WAIT_MAX).map_err(CommandError::missing)?;
     sim.set_label(ActionLabel { policy_id: policy.spec().id.clone() });
     let rate = ControlRate::new(sim.info().control_hz).map_err(CommandError::usage)?;
     let gate = Gate::new(embodiment.limits, rate).map_err(CommandError::usage)?;
-    Ok(Pipeline { policy, schedule, gate, sim, worker, _session: session })
+    let latency_ticks = strategy::latency_ticks(args, rate);
+    let planner = strategy::planner(args, policy.spec(), rate)?;
+    Ok(Pipeline { policy, planner, latency_ticks, gate, sim, worker, _session: session })
 }
 
 /// The simulated robot is one arm with one gripper. A policy for another one would only ever be held.

@@ -1,12 +1,14 @@
 //! What the demo found: per task and per stage, as `summary.json` and as a table.
 
 use super::episode::EpisodeResult;
+use super::motion::{Motion, MotionReport};
 use super::watch::RecordingReport;
 use crate::cli::DemoArgs;
 use crate::statistics::{Quantiles, wilson_95};
 use crate::view::Outcome;
 use anyhow::Context;
 use egogrid_policies::bundle::Bundle;
+use egogrid_runtime::clock::ControlRate;
 use egogrid_runtime::safety::Gate;
 use egogrid_runtime::stage::Stage;
 use egogrid_runtime::tick::Look;
@@ -56,6 +58,8 @@ pub(super) struct Summary {
     wall_s: f64,
     /// How often each rule acted, over all actions.
     interventions: BTreeMap<&'static str, u64>,
+    /// How smooth the commands were.
+    motion: MotionReport,
     actions_asked: u64,
     actions_held: u64,
     /// Looks at which the policy had no whole chunk, by kind.
@@ -69,10 +73,14 @@ pub(super) struct Summary {
     started: Instant,
     #[serde(skip)]
     order: Vec<String>,
+    #[serde(skip)]
+    rate: ControlRate,
+    #[serde(skip)]
+    moved: Motion,
 }
 
 impl Summary {
-    pub(super) fn new(args: &DemoArgs, bundle: &Bundle, started: Instant) -> Self {
+    pub(super) fn new(args: &DemoArgs, bundle: &Bundle, rate: ControlRate, started: Instant) -> Self {
         Self {
             egogrid_version: env!("CARGO_PKG_VERSION"),
             bundle: bundle.id(),
@@ -84,6 +92,7 @@ impl Summary {
             first_action_s: None,
             wall_s: 0.0,
             interventions: BTreeMap::new(),
+            motion: MotionReport::default(),
             actions_asked: 0,
             actions_held: 0,
             policy_errors: BTreeMap::new(),
@@ -93,6 +102,8 @@ impl Summary {
             samples_ms: BTreeMap::new(),
             started,
             order: args.tasks.clone(),
+            rate,
+            moved: Motion::default(),
         }
     }
 
@@ -117,6 +128,7 @@ impl Summary {
         }
         sample("observation_to_chunk", look.latency.as_secs_f64() * 1e3);
         sample("outside_onnx", look.times.outside_onnx().as_secs_f64() * 1e3);
+        look.sent.iter().for_each(|action| self.moved.add(action.linear_m_s(), self.rate));
         for intervention in look.sent.iter().flat_map(|action| action.interventions()) {
             *self.interventions.entry(intervention.kind()).or_default() += 1;
         }
@@ -127,6 +139,7 @@ impl Summary {
 
     /// Books one episode.
     pub(super) fn add(&mut self, task: &str, seed: u32, result: EpisodeResult) {
+        self.moved.episode();
         let row = self.tasks.entry(task.to_owned()).or_default();
         match result.outcome {
             Outcome::Success => {
@@ -152,6 +165,7 @@ impl Summary {
             .filter_map(|(name, samples)| Some(((*name).to_owned(), Quantiles::of(samples)?)))
             .collect();
         self.wall_s = self.started.elapsed().as_secs_f64();
+        self.motion = self.moved.report();
         self.actions_asked = gate.counters().asked;
         self.actions_held = gate.counters().held;
         self.peak_memory_mib = crate::machine::peak_memory_mib();
@@ -191,6 +205,8 @@ impl Summary {
             self.actions_held,
             if acted.is_empty() { "no interventions".to_owned() } else { acted.join(", ") }
         );
+        let jerk = self.motion.jerk_rms_m_s3.map_or_else(|| "-".to_owned(), |jerk| format!("{jerk:.0}"));
+        println!("commands: jerk {jerk} m/s^3 rms, {:.0} m/s^3 at most", self.motion.jerk_max_m_s3);
         let memory = self.peak_memory_mib.map_or_else(String::new, |mib| format!(", peak memory {mib:.0} MiB"));
         println!(
             "policy {}, {:.1} s in all, first action after {:.1} s{memory}",
