@@ -204,8 +204,8 @@ def test_a_graph_that_differs_from_the_reference_stops_the_export(variant, tmp_p
     pytest.importorskip("onnxruntime")
     built = spatialvla_export.build_decode
 
-    def wrong(config, weights, cache):
-        graph = built(config, weights, cache)
+    def wrong(language, weights):
+        graph = built(language, weights)
         for node in graph.nodes:
             for attribute in node.attribute:
                 if attribute.name == "softcap":

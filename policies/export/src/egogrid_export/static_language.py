@@ -8,45 +8,15 @@ buffer while it writes to another, which every provider may reorder as it likes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import numpy as np
 
-from egogrid_export.attention import AttentionShape, CacheShape
+from egogrid_export.graph import GraphBuilder
+from egogrid_export.language import Language, joined
 from egogrid_export.static_graph import StaticGraph
 from egogrid_export.weights import NUMPY_TYPES, WeightsFile
 
-# (graph, layer, mixed heads `[1, n, heads * head_dim]`, residual) to (what follows, already normed; residual).
-LayerTail = Callable[[StaticGraph, int, str, str], tuple[str, str]]
-# (graph, the last row normed, name of the output).
-Head = Callable[[StaticGraph, str, str], None]
-
-
-@dataclass(frozen=True)
-class Language:
-    """What families differ in. `bos_first`: one text id, then the image, then the others; else the image comes first.
-
-    `causal`: a row of the prompt sees those before it; else it sees the whole prompt. `image_scale`: factor of image features.
-    """
-
-    attention: AttentionShape
-    cache: CacheShape
-    width: int
-    vocabulary: int
-    norm_eps: float
-    image_tokens: int
-    text_tokens_max: int
-    embeddings: str
-    bos_first: bool
-    causal: bool
-    image_scale: float | None
-    layer_tail: LayerTail
-    head: Head
-
-    @property
-    def prompt_max(self) -> int:
-        return self.image_tokens + self.text_tokens_max
+def static_graphs(language: Language, weights: WeightsFile) -> list[GraphBuilder]:
+    return [build_prefill(language, weights), build_decode(language, weights)]
 
 
 def build_prefill(language: Language, weights: WeightsFile) -> StaticGraph:
@@ -57,7 +27,9 @@ def build_prefill(language: Language, weights: WeightsFile) -> StaticGraph:
     count = graph.input("prompt_tokens", "i64", [1])
     logits = graph.output("logits", "f32", [1, language.vocabulary])
 
-    x = _prompt(graph, language, image, ids)
+    if language.image_scale is not None:
+        image = graph.op("Mul", [image, graph.constant("image_scale", np.float32(language.image_scale))])
+    x = joined(graph, language, image, graph.rows(language.embeddings, ids), language.text_tokens_max)
     last = graph.op("Sub", [count, graph.integers(1)])
     places = _places(graph, "places", language.prompt_max)
     counted = graph.op("Less", [places, count])
@@ -104,20 +76,6 @@ def build_decode(language: Language, weights: WeightsFile) -> StaticGraph:
         normed, x = language.layer_tail(graph, layer, mixed, x)
     language.head(graph, normed, logits)
     return graph
-
-
-def _prompt(graph: StaticGraph, language: Language, image: str, ids: str) -> str:
-    if language.image_scale is not None:
-        image = graph.op("Mul", [image, graph.constant("image_scale", np.float32(language.image_scale))])
-    words = graph.rows(language.embeddings, ids)
-    if not language.bos_first:
-        return graph.op("Concat", [image, words], axis=1)
-    ends = (0, 1, language.text_tokens_max)
-    first, others = (
-        graph.op("Slice", [words, graph.integers(low), graph.integers(high), graph.integers(1)])
-        for low, high in zip(ends, ends[1:], strict=False)
-    )
-    return graph.op("Concat", [first, image, others], axis=1)
 
 
 def _places(graph: StaticGraph, name: str, count: int) -> str:

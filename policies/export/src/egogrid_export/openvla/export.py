@@ -19,12 +19,13 @@ from egogrid_export.bundle import write_json, write_manifest
 from egogrid_export.checkpoint import Checkpoint
 from egogrid_export.errors import CheckpointError
 from egogrid_export.graph import WeightsFile
+from egogrid_export.language import build_decode, build_prefill
 from egogrid_export.measured import precision_tables
 from egogrid_export.openvla.actions import ending
 from egogrid_export.openvla.cases import Case, load_cases, synthetic_cases
 from egogrid_export.openvla.config import ModelConfig, read_config
 from egogrid_export.openvla.golden import as_stored, golden_tensors
-from egogrid_export.openvla.graphs import build_decode, build_prefill, build_vision, static_graphs
+from egogrid_export.openvla.graphs import build_vision, language
 from egogrid_export.openvla.images import PREPROCESSINGS
 from egogrid_export.openvla.pack import pack
 from egogrid_export.openvla.processor import ProcessorConfig, read_image, read_statistics, read_tokenizer, text_tokens_max
@@ -36,6 +37,8 @@ from egogrid_export.openvla.subject import subject
 from egogrid_export.openvla.tensor_names import HEAD, check_tensors
 from egogrid_export.options import Options
 from egogrid_export.progress import Progress
+from egogrid_export.static_graph import StaticGraph
+from egogrid_export.static_language import static_graphs
 
 # Weights of OpenVLA-OFT that lie beside an ordinary checkpoint; the model is another one then.
 OFT_FILES = ("action_head--*", "proprio_projector--*", "noisy_action_projector--*", "vision_backbone--*")
@@ -57,9 +60,10 @@ def export(checkpoint: Checkpoint, work: Path, options: Options, progress: Progr
 
     with WeightsFile(work, options.precision) as weights:
         pack(checkpoint, config, weights, cache.capacity, progress)
-    graphs = [build_vision(config, weights), build_prefill(config, weights, cache), build_decode(config, weights, cache)]
+    text_graphs = language(config, cache, processor.text_tokens_max)
+    graphs = [build_vision(config, weights), build_prefill(text_graphs, weights), build_decode(text_graphs, weights)]
     if options.precision.is_float:
-        graphs += static_graphs(config, weights, cache, processor.text_tokens_max)
+        graphs += [build_vision(config, weights, StaticGraph), *static_graphs(text_graphs, weights)]
     for graph in graphs:
         graph.save(work)
 

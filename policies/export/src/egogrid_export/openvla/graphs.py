@@ -6,34 +6,17 @@ measured on a Llama 2 7B layer with 300 tokens, adding it costs as little as the
 
 from __future__ import annotations
 
-from egogrid_export import static_language
-from egogrid_export.attention import (
-    AttentionShape,
-    CacheShape,
-    cached_attention,
-    causal_mask,
-    mixed_heads,
-    rotated_heads,
-    self_attention,
-    unused_rows,
-)  # fmt: skip
+from egogrid_export.attention import AttentionShape, CacheShape, self_attention
 from egogrid_export.graph import GraphBuilder, WeightsFile
+from egogrid_export.language import Language
 from egogrid_export.openvla.config import ModelConfig
 from egogrid_export.openvla.towers import TowerConfig
-from egogrid_export.static_graph import StaticGraph
-from egogrid_export.static_language import Language
 
 
-def attention_shape(config: ModelConfig, cache: CacheShape) -> AttentionShape:
+def language(config: ModelConfig, cache: CacheShape, text_tokens_max: int) -> Language:
     text = config.text
-    return AttentionShape(text.heads, text.kv_heads, cache.head_dim, text.attention_scale, None)
-
-
-def static_graphs(config: ModelConfig, weights: WeightsFile, cache: CacheShape, text_tokens_max: int) -> list[GraphBuilder]:
-    """The second flavour of all three, see `static_graph.py`."""
-    text = config.text
-    language = Language(
-        attention=attention_shape(config, cache),
+    return Language(
+        attention=AttentionShape(text.heads, text.kv_heads, cache.head_dim, text.attention_scale, None),
         cache=cache,
         width=text.width,
         vocabulary=text.vocabulary,
@@ -47,8 +30,6 @@ def static_graphs(config: ModelConfig, weights: WeightsFile, cache: CacheShape, 
         layer_tail=lambda graph, layer, mixed, x: _layer_tail(graph, config, layer, mixed, x),
         head=lambda graph, normed, logits: _head(graph, config, normed, logits),
     )
-    vision = build_vision(config, weights, StaticGraph)
-    return [vision, static_language.build_prefill(language, weights), static_language.build_decode(language, weights)]
 
 
 def build_vision(config: ModelConfig, weights: WeightsFile, kind: type[GraphBuilder] = GraphBuilder) -> GraphBuilder:
@@ -98,56 +79,6 @@ def _block(graph: GraphBuilder, tower: TowerConfig, at: str, x: str, tokens: int
 
 def _layer_scaled(graph: GraphBuilder, tower: TowerConfig, x: str, name: str) -> str:
     return graph.op("Mul", [x, graph.weight(name)]) if tower.layer_scale else x
-
-
-def build_prefill(config: ModelConfig, weights: WeightsFile, cache: CacheShape) -> GraphBuilder:
-    """Image features and text ids to the logits after the prompt and a filled cache: bos, patches, the other ids; causal."""
-    text, patches = config.text, config.patches
-    graph = GraphBuilder("prefill", weights)
-    image = graph.input("image_features", "f32", [1, patches, text.width])
-    ids = graph.input("text_ids", "i64", [1, "text_tokens"])
-    logits = graph.output("logits", "f32", [1, text.vocabulary])
-
-    shape = attention_shape(config, cache)
-    words = graph.rows("text.embeddings", ids)
-    ends = [graph.integers(0), graph.integers(1), graph.integers(1 << 30)]
-    first, others = (graph.op("Slice", [words, *ends[at : at + 2], graph.integers(1)]) for at in (0, 1))
-    x = graph.op("Concat", [first, image, others], axis=1)
-    mask, zeros = causal_mask(graph, shape, x), unused_rows(graph, words, cache, patches)
-    normed = graph.rms_norm(x, "text.0.norm_in", text.norm_eps)
-    for layer in range(text.layers):
-        q, keys, values = rotated_heads(graph, shape, layer, normed)
-        for part, rows in (("key", keys), ("value", values)):
-            present = graph.output(f"present.{layer}.{part}", "f32", cache.dims)
-            graph.op("Concat", [rows, zeros], out=present, axis=2)
-        last = layer + 1 == text.layers
-        if last:
-            # Only the last token's logits are asked for: from here on it is the only row, and it sees every key.
-            q, x = graph.op("Gather", [q, graph.integers(-1)], axis=2), graph.op("Gather", [x, graph.integers(-1)], axis=1)
-        mixed = mixed_heads(graph, shape, q, keys, values, None if last else mask)
-        normed, x = _layer_tail(graph, config, layer, mixed, x)
-    _head(graph, config, normed, logits)
-    return graph
-
-
-def build_decode(config: ModelConfig, weights: WeightsFile, cache: CacheShape) -> GraphBuilder:
-    """One token to the logits after it; the cache grows by one row in place."""
-    text, graph = config.text, GraphBuilder("decode", weights, few_rows=True)
-    token = graph.input("token_id", "i64", [1, 1])
-    seqlens = graph.input("seqlens_k", "i32", [1])
-    lengths = [seqlens, graph.input("total_len", "i32", [])]
-    logits = graph.output("logits", "f32", [1, text.vocabulary])
-    shape = attention_shape(config, cache)
-
-    x = graph.rows("text.embeddings", token)
-    normed = graph.rms_norm(x, "text.0.norm_in", text.norm_eps)
-    for layer in range(text.layers):
-        past = [graph.input(f"past.{layer}.{part}", "f32", cache.dims) for part in ("key", "value")]
-        present = [graph.output(f"present.{layer}.{part}", "f32", cache.dims) for part in ("key", "value")]
-        mixed = cached_attention(graph, shape, layer, graph.product(normed, f"text.{layer}.qkv"), past, present, lengths)
-        normed, x = _layer_tail(graph, config, layer, mixed, x)
-    _head(graph, config, normed, logits)
-    return graph
 
 
 def _layer_tail(graph: GraphBuilder, config: ModelConfig, layer: int, mixed: str, x: str) -> tuple[str, str]:

@@ -19,13 +19,14 @@ from egogrid_export.bundle import write_json, write_manifest
 from egogrid_export.checkpoint import Checkpoint
 from egogrid_export.errors import CheckpointError
 from egogrid_export.graph import GraphBuilder, WeightsFile
+from egogrid_export.language import build_decode, build_prefill
 from egogrid_export.measured import precision_tables
 from egogrid_export.options import Options
 from egogrid_export.progress import Progress
 from egogrid_export.spatialvla.cases import Case, load_cases, synthetic_cases
 from egogrid_export.spatialvla.config import ModelConfig, read_config
 from egogrid_export.spatialvla.golden import TEXT_TOKENS_MAX, as_stored, golden_tensors
-from egogrid_export.spatialvla.graphs import build_decode, build_prefill, build_vision, static_graphs
+from egogrid_export.spatialvla.graphs import build_vision, language
 from egogrid_export.spatialvla.pack import check_shapes, pack
 from egogrid_export.spatialvla.processor import TOKENS_PER_STEP, ProcessorConfig, read_processor, read_tokenizer
 from egogrid_export.spatialvla.readme import readme_text
@@ -33,9 +34,11 @@ from egogrid_export.spatialvla.reference import Reference
 from egogrid_export.spatialvla.selfcheck import check_graphs
 from egogrid_export.spatialvla.subject import subject
 from egogrid_export.spatialvla.tensor_names import HEAD
-from egogrid_export.spatialvla.zoe_graph import build_depth
+from egogrid_export.spatialvla.zoe_graph import build_depth, build_static_depth
 from egogrid_export.spatialvla.zoe_pack import check_zoe_shapes, pack_zoe
 from egogrid_export.spatialvla.zoe_reference import ZoeReference
+from egogrid_export.static_graph import StaticGraph
+from egogrid_export.static_language import static_graphs
 
 
 def export(checkpoint: Checkpoint, work: Path, options: Options, progress: Progress) -> None:
@@ -55,11 +58,14 @@ def export(checkpoint: Checkpoint, work: Path, options: Options, progress: Progr
         if config.zoe:
             pack_zoe(checkpoint, config.zoe, config.vision.image_size_px, weights, progress)
         pack(checkpoint, config, weights, cache.capacity, progress)
-    graphs = [build_vision(config, weights), build_prefill(config, weights, cache), build_decode(config, weights, cache)]
+    text_graphs = language(config, cache)
+    graphs = [build_vision(config, weights), build_prefill(text_graphs, weights), build_decode(text_graphs, weights)]
     if config.zoe:
         graphs.insert(0, build_depth(config.zoe, config.vision.image_size_px, weights))
     if options.precision.is_float:
-        graphs += static_graphs(config, weights, cache)
+        if config.zoe:
+            graphs.append(build_static_depth(config.zoe, config.vision.image_size_px, weights))
+        graphs += [build_vision(config, weights, StaticGraph), *static_graphs(text_graphs, weights)]
     for graph in graphs:
         graph.save(work)
 

@@ -9,28 +9,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from egogrid_export import static_language
-from egogrid_export.attention import AttentionShape, CacheShape, cached_attention, mixed_heads, rotated_heads, self_attention, unused_rows
+from egogrid_export.attention import AttentionShape, CacheShape, self_attention
 from egogrid_export.graph import GraphBuilder, WeightsFile
+from egogrid_export.language import Language
 from egogrid_export.spatialvla.config import ModelConfig
 from egogrid_export.spatialvla.golden import TEXT_TOKENS_MAX
-from egogrid_export.spatialvla.zoe_graph import build_static_depth
-from egogrid_export.static_graph import StaticGraph
-from egogrid_export.static_language import Language
 
 POSITION_NORM_EPS = 1e-5
 
 
-def attention_shape(config: ModelConfig, cache: CacheShape) -> AttentionShape:
+def language(config: ModelConfig, cache: CacheShape) -> Language:
     text = config.text
-    return AttentionShape(text.heads, text.kv_heads, cache.head_dim, text.attention_scale, text.attention_softcap)
-
-
-def static_graphs(config: ModelConfig, weights: WeightsFile, cache: CacheShape) -> list[GraphBuilder]:
-    """The second flavour of all of them, see `static_graph.py`."""
-    text = config.text
-    language = Language(
-        attention=attention_shape(config, cache),
+    return Language(
+        attention=AttentionShape(text.heads, text.kv_heads, cache.head_dim, text.attention_scale, text.attention_softcap),
         cache=cache,
         width=text.width,
         vocabulary=text.vocabulary,
@@ -44,9 +35,6 @@ def static_graphs(config: ModelConfig, weights: WeightsFile, cache: CacheShape) 
         layer_tail=lambda graph, layer, mixed, x: _layer_tail(graph, config, layer, mixed, x),
         head=lambda graph, normed, logits: _head(graph, config, normed, logits),
     )
-    depth = [build_static_depth(config.zoe, config.vision.image_size_px, weights)] if config.zoe else []
-    vision = build_vision(config, weights, StaticGraph)
-    return [*depth, vision, static_language.build_prefill(language, weights), static_language.build_decode(language, weights)]
 
 
 def build_vision(config: ModelConfig, weights: WeightsFile, kind: type[GraphBuilder] = GraphBuilder) -> GraphBuilder:
@@ -77,53 +65,6 @@ def build_vision(config: ModelConfig, weights: WeightsFile, kind: type[GraphBuil
     projected = graph.affine(graph.op("Add", [x, embedded]), "projector", exact=True)
     for value, name in ((projected, features), (x, siglip), (embedded, position)):
         graph.op("Reshape", [value, graph.integers(1, patches, -1)], out=name)
-    return graph
-
-
-def build_prefill(config: ModelConfig, weights: WeightsFile, cache: CacheShape) -> GraphBuilder:
-    """Image features and text ids to the logits after the prompt and a filled cache. All of the prompt sees all of it."""
-    text, patches = config.text, config.vision.patches
-    graph = GraphBuilder("prefill", weights)
-    image = graph.input("image_features", "f32", [1, patches, text.width])
-    ids = graph.input("text_ids", "i64", [1, "text_tokens"])
-    logits = graph.output("logits", "f32", [1, text.vocabulary])
-
-    shape = attention_shape(config, cache)
-    scale = graph.constant("embedding_scale", np.float32(text.width**0.5))
-    words = graph.rows("text.embeddings_scaled", ids)
-    x = graph.op("Concat", [graph.op("Mul", [image, scale]), words], axis=1)
-    zeros = unused_rows(graph, words, cache, patches)
-    normed = graph.rms_norm(x, "text.0.norm_in", text.norm_eps)
-    for layer in range(text.layers):
-        q, keys, values = rotated_heads(graph, shape, layer, normed)
-        for part, rows in (("key", keys), ("value", values)):
-            present = graph.output(f"present.{layer}.{part}", "f32", cache.dims)
-            graph.op("Concat", [rows, zeros], out=present, axis=2)
-        if layer + 1 == text.layers:
-            # Only the last token's logits are asked for: from here on it is the only row.
-            q, x = graph.op("Gather", [q, graph.integers(-1)], axis=2), graph.op("Gather", [x, graph.integers(-1)], axis=1)
-        normed, x = _layer_tail(graph, config, layer, mixed_heads(graph, shape, q, keys, values), x)
-    _head(graph, config, normed, logits)
-    return graph
-
-
-def build_decode(config: ModelConfig, weights: WeightsFile, cache: CacheShape) -> GraphBuilder:
-    """One token to the logits after it; the cache grows by one row in place."""
-    text, graph = config.text, GraphBuilder("decode", weights, few_rows=True)
-    token = graph.input("token_id", "i64", [1, 1])
-    seqlens = graph.input("seqlens_k", "i32", [1])
-    lengths = [seqlens, graph.input("total_len", "i32", [])]
-    logits = graph.output("logits", "f32", [1, text.vocabulary])
-    shape = attention_shape(config, cache)
-
-    x = graph.rows("text.embeddings_scaled", token)
-    normed = graph.rms_norm(x, "text.0.norm_in", text.norm_eps)
-    for layer in range(text.layers):
-        past = [graph.input(f"past.{layer}.{part}", "f32", cache.dims) for part in ("key", "value")]
-        present = [graph.output(f"present.{layer}.{part}", "f32", cache.dims) for part in ("key", "value")]
-        mixed = cached_attention(graph, shape, layer, graph.product(normed, f"text.{layer}.qkv"), past, present, lengths)
-        normed, x = _layer_tail(graph, config, layer, mixed, x)
-    _head(graph, config, normed, logits)
     return graph
 
 
