@@ -36,18 +36,24 @@ pub const SHIPPED: &str = "policies/shipped/metaworld/metaworld-mt5";
 ///
 /// Needs the Python environment (`EGOGRID_PYTHON` or `.venv`, made by `./launch/test`).
 pub fn exported(checkpoint: &str, precision: &str, observations: u32) -> PathBuf {
-    let python = std::env::var_os("EGOGRID_PYTHON").map_or_else(|| root().join(".venv/bin/python"), PathBuf::from);
     let bundle = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{precision}", checkpoint.replace('/', "-")));
-    let output = std::process::Command::new(&python)
+    let output = python()
         .args(["-m", "egogrid_export", "--replace", "--precision", precision])
         .args(["--observations", &observations.to_string()])
         .arg(root().join(checkpoint))
         .arg(&bundle)
         .env("PYTHONPATH", root().join("policies/export/src"))
         .output()
-        .unwrap_or_else(|error| panic!("{}: {error}", python.display()));
+        .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     bundle
+}
+
+/// Of the environment that `./launch/test` makes.
+pub fn python() -> std::process::Command {
+    let path = std::env::var_os("EGOGRID_PYTHON").map_or_else(|| root().join(".venv/bin/python"), PathBuf::from);
+    assert!(path.is_file(), "{}: no Python there; run ./launch/test", path.display());
+    std::process::Command::new(path)
 }
 
 /// The library of `EGOGRID_ORT_LIB`, else the one that `./launch/test` puts into the repository. Never skips.
