@@ -1,6 +1,6 @@
 """Family × precision: exports every pair, replays it with `egogrid check`, times it with `egogrid bench`, writes one table.
 
-From: checkpoints in the official format. To: `out/precision/table.md`, `table.json` and the bundles; with `--json` the rows on standard
+From: checkpoints in the official format. To: `out/precision/table.md`, `table.json`, `table.svg`, bundles; with `--json` the rows on standard
 output, `{"name", "value", "target", "ok"}`. Exit code 3 where a row is not ok: a stage beyond its tolerance, or actions beyond
 the bound in a bundle that claims to keep it. A bundle that is marked claims nothing (`target` null); the table says "beyond".
 """
@@ -16,6 +16,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from precision_picture import draw, stages
 
 ROOT = Path(__file__).resolve().parents[2]
 EGOGRID = ROOT / "target/release/egogrid"
@@ -75,8 +77,7 @@ class Figures:
         return rows
 
     def cells(self) -> list[str]:
-        stages = self.bench["warm"][0]["stages_ms"]
-        times = " + ".join(f"{name} {_ms(quantiles['p50'])}" for name, quantiles in stages.items() if quantiles["p50"] >= 0.05)
+        times = " + ".join(f"{name} {_ms(p50_ms)}" for name, p50_ms in stages(self.bench) if p50_ms >= 0.05)
         total = _ms(self.bench["warm"][0]["observation_to_chunk_ms"]["p50"])
         return [
             self.subject,
@@ -175,7 +176,7 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--observations", type=int, default=200, metavar="N", help="each precision is measured on (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=30, metavar="N", help="warm runs of each bench, from 3 (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=ROOT / "out/precision", metavar="DIR", help="bundles and tables (default: %(default)s)")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="put the table between its marks in this Markdown page too")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="put the table between its marks in this Markdown page too, and the picture into pictures/ beside it")
     parser.add_argument("--json", action="store_true", help="rows on standard output instead of the table")
     options = parser.parse_args(arguments)
     options.precisions = options.precisions.split(",")
@@ -193,6 +194,7 @@ def main(arguments: list[str]) -> int:
     subjects = [Subject(path.resolve().name, path) for path in options.checkpoints] or SUBJECTS
     options.out.mkdir(parents=True, exist_ok=True)
     figures: list[Figures] = []
+    whole: list[dict[str, Any]] = []
     for subject in subjects:
         for precision in options.precisions:
             figures.append(measured(subject, precision, options.out, options.observations, options.runs))
@@ -200,14 +202,16 @@ def main(arguments: list[str]) -> int:
             (options.out / "table.md").write_text(table(figures))
             whole = [{**vars(one), "rows": one.rows()} for one in figures]
             (options.out / "table.json").write_text(json.dumps(whole, indent=1))
+            draw(whole, options.out / "table.svg")
     if options.page:
         options.page.write_text(with_table(options.page.read_text(), table(figures)))
+        draw(whole, options.page.parent / "pictures/precision.svg")
     rows = [row for one in figures for row in one.rows()]
     print(json.dumps(rows, indent=1) if options.json else table(figures), end="\n" if options.json else "")
     for row in rows:
         if not row["ok"]:
             say(f"missed: {row['name']} is {row['value']:.4g}, target {row['target']:.4g}")
-    say(f"{options.out / 'table.md'} and table.json written")
+    say(f"{options.out / 'table.md'}, table.json and table.svg written")
     return 0 if all(row["ok"] for row in rows) else 3
 
 

@@ -91,6 +91,7 @@ def test_every_pair_is_exported_checked_and_timed(tmp_path: Path, monkeypatch: p
     assert asked == [["check"], ["bench"]]
     assert [row["value"] for row in json.loads(capsys.readouterr().out)] == [0, 0]
     written = json.loads((tmp_path / "table.json").read_text())
+    assert (tmp_path / "table.svg").read_text().count("<path") > 3
     weights = tmp_path / "metaworld-fp32" / "weights.bin"
     assert written[0]["size_bytes"] > weights.stat().st_size > 0
     assert written[0]["export_peak_mib"] > 10
