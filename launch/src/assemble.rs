@@ -167,6 +167,14 @@ pub fn policy_with(
 /// # Errors
 /// Missing, too large, or not what the schema says.
 pub fn toml_file<T: serde::de::DeserializeOwned>(path: &Path) -> CommandResult<T> {
+    toml::from_str(&small_text(path)?).with_context(|| path.display().to_string()).map_err(CommandError::usage)
+}
+
+/// Reads a small text file.
+///
+/// # Errors
+/// Missing, too large, or not text.
+pub fn small_text(path: &Path) -> CommandResult<String> {
     let size =
         std::fs::metadata(path).map_err(|error| CommandError::missing(anyhow!("{}: {error}", path.display())))?.len();
     if size > CONFIG_BYTES_MAX {
@@ -175,9 +183,7 @@ pub fn toml_file<T: serde::de::DeserializeOwned>(path: &Path) -> CommandResult<T
             path.display()
         )));
     }
-    let text =
-        std::fs::read_to_string(path).with_context(|| path.display().to_string()).map_err(CommandError::usage)?;
-    toml::from_str(&text).with_context(|| path.display().to_string()).map_err(CommandError::usage)
+    std::fs::read_to_string(path).with_context(|| path.display().to_string()).map_err(CommandError::usage)
 }
 
 /// The robot: given, or Meta-World's.

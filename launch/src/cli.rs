@@ -54,6 +54,8 @@ pub struct Common {
 pub enum Command {
     /// The main job: a simulator, the shipped policy, and a recording of what happened
     Demo(DemoArgs),
+    /// The onboard daemon: real cameras, a real robot, real time
+    Run(RunArgs),
     /// One observation from files
     Infer(InferArgs),
     /// Replay a bundle's golden tensors; names the first stage that differs
@@ -137,6 +139,19 @@ pub struct DemoArgs {
     #[arg(long, value_name = "URL")]
     pub connect: Option<String>,
     /// Print the summary as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Example:\n  egogrid run launch/deployments/metaworld.toml --check")]
+pub struct RunArgs {
+    /// One robot, its cameras, its policy and how they run together
+    pub deployment: PathBuf,
+    /// Load and check everything, then end: nothing is opened and nothing moves
+    #[arg(long)]
+    pub check: bool,
+    /// Print a summary as one JSON object at the end
     #[arg(long)]
     pub json: bool,
 }

@@ -6,6 +6,7 @@ pub mod assemble;
 mod background;
 pub mod cli;
 pub mod commands;
+pub mod deployment;
 pub mod exit;
 pub mod machine;
 pub mod npy;

@@ -6,7 +6,10 @@ use egogrid_runtime::stage::Stage;
 
 /// ONNX Runtime failed in `stage`.
 pub(crate) fn failed(stage: Stage) -> impl Fn(ExecutionError) -> PolicyError {
-    move |error| PolicyError::Execution { stage, message: error.to_string() }
+    move |error| match error {
+        ExecutionError::Cancelled { .. } => PolicyError::Cancelled { stage },
+        error => PolicyError::Execution { stage, message: error.to_string() },
+    }
 }
 
 /// `stage` refused what it was given.

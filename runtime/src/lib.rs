@@ -11,7 +11,9 @@ pub mod embodiment;
 pub mod endpoint;
 #[cfg(feature = "onnx")]
 pub mod execution;
+pub mod live;
 pub mod observation;
+pub mod observation_set;
 pub mod perception;
 pub mod policy;
 mod rotation;

@@ -159,6 +159,14 @@ pub enum PolicyError {
         /// What the library said.
         message: String,
     },
+    /// Ended from outside: its deadline has passed.
+    #[error(
+        "stage {stage} was cancelled: the deadline of the inference has passed; give it more time, or a faster machine"
+    )]
+    Cancelled {
+        /// Where.
+        stage: Stage,
+    },
     /// Not finite where it must be.
     #[error(
         "stage {stage} made {what} that is not finite; the bundle or the input is damaged: run `egogrid check` on the bundle"
@@ -184,6 +192,7 @@ impl PolicyError {
             Self::CannotCommit { .. } => "cannot_commit",
             Self::NotADelta { .. } => "not_a_delta",
             Self::Execution { .. } => "execution",
+            Self::Cancelled { .. } => "cancelled",
             Self::NotFinite { .. } => "not_finite",
         }
     }

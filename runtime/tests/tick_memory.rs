@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod live_support;
 mod safety_support;
 mod schedule_support;
 
@@ -90,5 +91,48 @@ fn no_method_of_a_schedule_allocates() {
             });
             assert_eq!(used.count_total, 0, "{strategy:?}, tick {n}");
         }
+    }
+}
+
+#[test]
+fn no_tick_of_the_control_thread_allocates() {
+    use egogrid_runtime::schedule::StrategyConfig;
+
+    for strategy in [
+        StrategyConfig::Overlap { steps_between_looks: 1 },
+        StrategyConfig::Committed { steps_between_looks: 1, latency_steps_first: 1 },
+        StrategyConfig::Chunk { steps_executed: Some(2) },
+    ] {
+        let mut bench = live_support::Bench::new(strategy.clone(), live_support::with_operator());
+        let mut moved = 0;
+        for n in 0..400u64 {
+            bench.world();
+            match bench.order() {
+                Some(order) if n % 13 == 0 => bench.fail(&order, n % 2 == 0),
+                Some(order) => bench.answer(&order),
+                None => {}
+            }
+            bench.signs.operator(n % 100 != 99, live_support::at(bench.tick));
+            match n % 50 {
+                20 => bench.signs.begin_episode(),
+                30 => bench.signs.stop(),
+                31 => bench.signs.rearm(),
+                _ => {}
+            }
+            if n == 395 {
+                bench.signs.end();
+            }
+            let now = live_support::at(bench.tick);
+            let used = measure(|| {
+                bench.control.tick(now, Duration::from_micros(n));
+            });
+            bench.tick += 1;
+            assert_eq!((used.count_total, used.bytes_total), (0, 0), "{strategy:?}, tick {n}");
+            moved += u32::from(bench.commands.newest().unwrap().safe.linear_m_s()[0] > 0.0);
+        }
+        assert!(
+            moved > 30 && bench.control.is_over(),
+            "{strategy:?}: the proof is only as good as what happened: {moved}"
+        );
     }
 }

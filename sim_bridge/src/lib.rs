@@ -6,6 +6,7 @@
 pub mod codec;
 pub mod convert;
 pub mod endpoint;
+pub mod follower;
 pub mod limits;
 pub mod message;
 pub mod session;

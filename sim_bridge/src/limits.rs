@@ -1,7 +1,7 @@
 //! Every bound of the wire. PROTOCOL.md prints the same table; `sim_worker` holds the same numbers in `limits.py`.
 
 /// Version of everything in PROTOCOL.md. Both sides must have the same.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// Largest payload that is read or written, bytes.
 pub const PAYLOAD_BYTES_MAX: usize = 64 << 20;
@@ -19,7 +19,9 @@ pub const CONFIDENCE_MAX: usize = 3 * CHUNK_LEN_MAX;
 pub const REASONS_MAX: usize = 9 * CHUNK_LEN_MAX;
 /// Most stage times of a status.
 pub const STAGES_MAX: usize = 16;
-/// Most tasks of a simulator.
+/// Most counters of a status.
+pub const COUNTS_MAX: usize = 64;
+/// Most tasks of a simulator, and remarks of a status.
 pub const TASKS_MAX: usize = 256;
 /// Largest side of an image on the wire, pixels.
 pub const IMAGE_SIDE_PX_MAX: u32 = 4096;

@@ -6,6 +6,7 @@ pub mod demo;
 pub mod doctor;
 pub mod grid;
 pub mod infer;
+pub mod run;
 
 use crate::cli::{Cli, Command, GridCommand};
 use crate::exit::CommandResult;
@@ -18,6 +19,7 @@ use serde::Serialize;
 pub fn run(cli: &Cli) -> CommandResult {
     match &cli.command {
         Command::Demo(args) => demo::run(&cli.common, args),
+        Command::Run(args) => run::run(&cli.common, args),
         Command::Infer(args) => infer::run(&cli.common, args),
         Command::Check(args) => check::run(&cli.common, args),
         Command::Bench(args) => bench::run(&cli.common, args),

@@ -3,6 +3,7 @@
 //! From: the configuration or the command line. To: [`super::Graph::load`]. There is one per process, because the
 //! library keeps global state; a second load of the same file gives the same one.
 
+use super::cancel::Cancel;
 use super::error::ExecutionError;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -72,6 +73,18 @@ impl Environment {
                 Ok(())
             }
         }
+    }
+
+    /// For graphs that somebody may have to end while they run.
+    ///
+    /// # Errors
+    /// The library has no memory for it.
+    pub fn cancel(&self) -> Result<Cancel, ExecutionError> {
+        Cancel::new().map_err(|error| ExecutionError::Call {
+            graph: "any".to_owned(),
+            action: "make run options",
+            detail: error.to_string(),
+        })
     }
 
     /// Its version, `1.32`.

@@ -146,6 +146,12 @@ pub enum ExecutionError {
         /// What ONNX Runtime said.
         detail: String,
     },
+    /// Ended from outside, see [`super::Cancel`].
+    #[error("graph {graph} was cancelled while running")]
+    Cancelled {
+        /// Which graph.
+        graph: String,
+    },
     /// The run itself.
     #[error("graph {graph} failed while running: {detail}; run `egogrid check` on the bundle")]
     Run {

@@ -5,11 +5,12 @@
 //! one: a cache that is updated in place, features that go from one graph to the next. A graph that must not write where
 //! it reads has two such tensors, and its runs alternate between two sides.
 
+use super::cancel::Cancel;
 use super::environment::Environment;
 use super::error::ExecutionError;
 use super::options::GraphOptions;
 use super::provider::Provider;
-use super::start::{self, Replay};
+use super::start;
 use super::tensor::{Dim, HostElement, SharedTensor, TensorSpec};
 use super::weights::Weights;
 use super::{cpu, cuda};
@@ -27,8 +28,10 @@ pub struct Graph {
     /// Indexed by [`Side`].
     bindings: [IoBinding; 2],
     provider: Provider,
-    /// Only where runs are recorded and replayed.
-    replay: Option<Replay>,
+    /// Ends a run, and says how it is asked for.
+    cancel: Cancel,
+    /// Whether runs are recorded and replayed.
+    replays: bool,
     inputs: Vec<TensorSpec>,
     outputs: Vec<TensorSpec>,
     host_inputs: Vec<HostTensor>,
@@ -132,14 +135,16 @@ impl Graph {
         let (inputs, outputs) = (specs_of(name, session.inputs())?, specs_of(name, session.outputs())?);
         let bindings = [session.create_binding().map_err(call)?, session.create_binding().map_err(call)?];
         let provider = options.provider.clone();
-        let replay = provider.replays().then(Replay::new).transpose().map_err(call)?;
+        let cancel = options.cancel.clone().map_or_else(Cancel::new, Ok).map_err(call)?;
+        let replays = provider.replays();
         let (host_inputs, host_outputs) = (Vec::new(), Vec::new());
         Ok(Self {
             name: name.to_owned(),
             session,
             bindings,
             provider,
-            replay,
+            cancel,
+            replays,
             inputs,
             outputs,
             host_inputs,
@@ -150,9 +155,8 @@ impl Graph {
 
     /// As on a device that replays runs.
     #[cfg(test)]
-    pub(super) fn stage_everything(&mut self) -> ort::Result<()> {
-        self.replay = Some(Replay::new()?);
-        Ok(())
+    pub(super) fn stage_everything(&mut self) {
+        self.replays = true;
     }
 
     /// Every input of the graph.
@@ -304,8 +308,10 @@ impl Graph {
     /// # Errors
     /// As there.
     pub fn run_on(&mut self, side: Side) -> Result<(), ExecutionError> {
-        self.run_staged(side)
-            .map_err(|error| ExecutionError::Run { graph: self.name.clone(), detail: error.to_string() })
+        self.run_staged(side).map_err(|error| match self.cancel.is_cancelled() {
+            true => ExecutionError::Cancelled { graph: self.name.clone() },
+            false => ExecutionError::Run { graph: self.name.clone(), detail: error.to_string() },
+        })
     }
 
     fn run_staged(&mut self, side: Side) -> ort::Result<()> {
@@ -318,10 +324,8 @@ impl Graph {
                 None => {}
             }
         }
-        match &self.replay {
-            Some(replay) => drop(self.session.run_binding_with_options(binding, replay.of(side))?),
-            None => drop(self.session.run_binding(binding)?),
-        }
+        let asked = if self.replays { self.cancel.replayed(side) } else { self.cancel.plain() };
+        drop(self.session.run_binding_with_options(binding, asked)?);
         for tensor in &mut self.host_outputs {
             if let Some(staged) = &tensor.staged {
                 staged.copy_into(&mut tensor.value)?;
@@ -333,7 +337,7 @@ impl Graph {
     fn host_tensor(&self, spec: &TensorSpec, named: usize) -> Result<HostTensor, ExecutionError> {
         let value = DynTensor::new(&Allocator::default(), spec.dtype.ort(), spec.sized(named));
         let value = value.map_err(|error| self.refused("allocate", &error))?;
-        let staged = self.replay.is_some().then(|| self.device_tensor(spec, named)).transpose()?;
+        let staged = self.replays.then(|| self.device_tensor(spec, named)).transpose()?;
         Ok(HostTensor { name: spec.name.clone(), value, staged })
     }
 

@@ -4,6 +4,7 @@
 //! The only folder that names `ort`. What the configuration asks for is required: a provider that cannot start is an
 //! error here, never a quiet run on the processor.
 
+mod cancel;
 mod chain;
 mod cpu;
 mod cuda;
@@ -20,6 +21,7 @@ mod tensor;
 mod tensorrt;
 mod weights;
 
+pub use cancel::Cancel;
 pub use chain::{Chain, Part, compiled_in, nvidia_driver, told};
 pub use cuda::{Arena, ConvSearch, Cuda, CudaConfig};
 pub use environment::Environment;

@@ -1,5 +1,6 @@
 //! Where and how a graph runs.
 
+use super::cancel::Cancel;
 use super::error::ExecutionError;
 use super::provider::Provider;
 use serde::Deserialize;
@@ -39,13 +40,21 @@ pub struct GraphOptions {
     pub threads: u16,
     /// Whether idle threads poll for work. Lower latency for one graph, at the price of a busy core between runs.
     pub spinning: bool,
+    /// Ends runs from another thread; `None`: nobody does.
+    pub cancel: Option<Cancel>,
 }
 
 impl Default for GraphOptions {
     /// The processor, two threads (one on a machine that has one), no polling.
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { provider: Provider::Cpu, flavour: None, threads: if cores > 1 { 2 } else { 1 }, spinning: false }
+        Self {
+            provider: Provider::Cpu,
+            flavour: None,
+            threads: if cores > 1 { 2 } else { 1 },
+            spinning: false,
+            cancel: None,
+        }
     }
 }
 

@@ -3,13 +3,10 @@
 use super::chain::Chain;
 use super::environment::Environment;
 use super::error::ExecutionError;
-use super::graph::Side;
 use super::openvino::{NAME as OPENVINO, OpenVino};
 use super::options::GraphOptions;
 use super::provider::Provider;
-use ort::session::RunOptions;
 use ort::session::builder::SessionBuilder;
-use std::fmt;
 use std::path::Path;
 
 /// What ONNX Runtime says when a node is left to the processor that may not be.
@@ -69,30 +66,6 @@ pub(super) fn refused(file: &Path, provider: &Provider, error: &ort::Error) -> E
         provider => {
             ExecutionError::Provider { provider: provider.to_string(), detail: format!("{}: {detail}", file.display()) }
         }
-    }
-}
-
-/// How recorded runs are asked for: one recording per side, because each has tensors of its own.
-pub(super) struct Replay([RunOptions; 2]);
-
-impl Replay {
-    pub(super) fn new() -> ort::Result<Self> {
-        let named = |name: &str| {
-            let mut options = RunOptions::new()?;
-            options.set("gpu_graph_id", name)?;
-            Ok::<_, ort::Error>(options)
-        };
-        Ok(Self([named("1")?, named("2")?]))
-    }
-
-    pub(super) fn of(&self, side: Side) -> &RunOptions {
-        &self.0[side as usize]
-    }
-}
-
-impl fmt::Debug for Replay {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Replay")
     }
 }
 

@@ -8,7 +8,9 @@ mod sensor;
 mod sim;
 
 pub use common::{Header, Point, Pose, Quaternion, RosString, Time, Twist, TwistStamped, Vector3};
-pub use egogrid::{ActionChunk, ActionStep, EndEffectorState, PolicyStatus, SafetyReason, StageTime};
+pub use egogrid::{
+    ActionChunk, ActionStep, Command, Count, EndEffectorState, OperatorSign, PolicyStatus, SafetyReason, StageTime,
+};
 pub use sensor::{CameraFrame, CameraInfo, Image, RegionOfInterest};
 pub use sim::{ErrorReply, SimInfo, SimObservation, SimReset, SimStep};
 
@@ -29,6 +31,9 @@ impl Element for ActionStep {
 }
 impl Element for SafetyReason {
     const COUNT_MAX: usize = limits::REASONS_MAX;
+}
+impl Element for Count {
+    const COUNT_MAX: usize = limits::COUNTS_MAX;
 }
 impl Element for StageTime {
     const COUNT_MAX: usize = limits::STAGES_MAX;

@@ -310,14 +310,43 @@ class StageTime:
 
 
 @dataclass
+class Count:
+    name: Text
+    count: U64
+
+
+@dataclass
+class Command:
+    header: Header
+    session: U64
+    sequence: U64
+    twist: Twist
+    gripper: F64
+    valid_ms: F64
+    hold: Bool
+    age_ms: Annotated[float | None, _Maybe(_Number("d"))]
+    reason: Text
+
+
+@dataclass
+class OperatorSign:
+    header: Header
+    held: Bool
+
+
+@dataclass
 class PolicyStatus:
     header: Header
     mode: Text
     detail: Text
     policy_id: Text
+    instruction: Text
     observation_age_ms: F64
     latency_ms: F64
     stages: Annotated[list[StageTime], _Sequence(_Struct(StageTime), limits.STAGES_MAX)]
+    timings: Annotated[list[StageTime], _Sequence(_Struct(StageTime), limits.STAGES_MAX)]
+    counts: Annotated[list[Count], _Sequence(_Struct(Count), limits.COUNTS_MAX)]
+    remarks: Annotated[list[str], _Sequence(_Text(), limits.TASKS_MAX)]
     looks: U64
     policy_failures: U64
     actions_held: U64

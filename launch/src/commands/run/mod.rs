@@ -1,0 +1,95 @@
+//! `egogrid run`, the onboard daemon: pictures at their own rate, a control thread that never waits, a policy that may.
+//!
+//! Threads: *control* ([`egogrid_runtime::live::Control`] at absolute times, real-time priority where permitted), *policy*
+//! (looks when it is told to), *sender* (commands to the wire), *deadline* (ends a look that takes too long), zenoh's own
+//! (pictures and requests in), and this one, which tells people how it goes.
+
+mod parts;
+mod status;
+
+use crate::cli::{Common, RunArgs};
+use crate::commands::print_json;
+use crate::deployment::Deployment;
+use crate::exit::{CommandError, CommandResult, Failure};
+use anyhow::anyhow;
+use egogrid_runtime::live::Signs;
+use parts::{Parts, Threads};
+use status::Teller;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often this thread looks after the others.
+const LOOK_AFTER: Duration = Duration::from_millis(50);
+
+/// Runs the command.
+///
+/// # Errors
+/// Exit code 2 for a wrong file, 4 for something missing, 5 when it ends with a latched stop.
+pub fn run(common: &Common, args: &RunArgs) -> CommandResult {
+    let deployment = Deployment::read(&args.deployment)?;
+    let parts = Parts::load(common, &deployment)?;
+    if args.check {
+        println!("{}: fine; policy {}, {} Hz", args.deployment.display(), parts.policy_id(), deployment.rate.hz());
+        return Ok(());
+    }
+    let signs = Arc::<Signs>::default();
+    end_on_signal(&signs)?;
+    let running = parts.start(&deployment, &signs)?;
+    let mut teller = Teller::new(&deployment, running.told)?;
+    eprintln!(
+        "listening on {}; waiting for pictures and an instruction{}",
+        running.endpoint,
+        if deployment.dry_run { "; dry run: no robot gets a command" } else { "" }
+    );
+    let Threads { control, mut others } = running.threads;
+    while !control.is_finished() {
+        teller.tell(LOOK_AFTER);
+        if let Some(name) = others.ended() {
+            // A policy or sender that is gone leaves an arm without a mind: come to rest and say so.
+            if !signs.is_ending() {
+                teller.remark(format!("the {name} thread ended by itself; please report this"));
+                signs.end();
+            }
+        }
+    }
+    let died = control.join().is_err();
+    let summary = teller.end();
+    if args.json {
+        print_json(&summary);
+    }
+    if died {
+        return Err(CommandError::check(anyhow!("the control thread panicked; please report this")));
+    }
+    match summary.stopped {
+        Some(reason) => {
+            Err(CommandError { failure: Failure::Safety, error: anyhow!("ended with a latched stop: {reason}") })
+        }
+        None => Ok(()),
+    }
+}
+
+/// SIGTERM and Ctrl-C: come to rest, then end. A second one ends the process at once.
+fn end_on_signal(signs: &Arc<Signs>) -> CommandResult {
+    let signs = Arc::clone(signs);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::missing)?;
+    let mut terminate = {
+        let _inside = runtime.enter();
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(CommandError::missing)?
+    };
+    let wait = move || {
+        loop {
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = tokio::signal::ctrl_c() => {}
+                }
+            });
+            if signs.is_ending() {
+                std::process::exit(i32::from(Failure::Interrupted.code()));
+            }
+            signs.end();
+        }
+    };
+    let started = std::thread::Builder::new().name("signals".to_owned()).spawn(wait);
+    started.map(|_| ()).map_err(CommandError::missing)
+}

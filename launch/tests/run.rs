@@ -1,0 +1,275 @@
+//! The onboard daemon on real processes: `egogrid run`, Meta-World in real time, and its camera, which is a third one.
+//!
+//! Needs the Python environment (`EGOGRID_PYTHON` or `.venv`) and ONNX Runtime, both put there by `./launch/test`. No test
+//! here measures time: what is promised is what the robot did, as the robot itself counts it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use serde_json::Value;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Three processes in real time have the machine for themselves.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+/// The shipped deployment on a free port, with lines replaced.
+fn deployment(dir: &Path, replaced: &[(&str, &str)]) -> PathBuf {
+    let launch = root().join("launch");
+    let text = fs::read_to_string(launch.join("deployments/metaworld.toml")).unwrap();
+    let line = |line: &str| {
+        let instead = replaced.iter().find(|(begins, _)| line.starts_with(begins)).map(|(_, instead)| *instead);
+        let line = instead.unwrap_or(line);
+        match line {
+            line if line.starts_with("listen") => "listen = [\"tcp/127.0.0.1:0\"]".to_owned(),
+            line if line.starts_with("metrics") => String::new(),
+            line => line.replace("\"../", &format!("\"{}/deployments/../", launch.display())),
+        }
+    };
+    let path = dir.join("deployment.toml");
+    fs::write(&path, text.lines().map(line).collect::<Vec<_>>().join("\n")).unwrap();
+    path
+}
+
+fn egogrid(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_egogrid"));
+    command.args(args).args(["--threads", "1"]).env("EGOGRID_ROOT", root());
+    command
+}
+
+/// Killed when a test ends early.
+struct Process(Option<Child>);
+
+impl Process {
+    fn spawn(command: &mut Command) -> Self {
+        Self(Some(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()))
+    }
+
+    fn child(&mut self) -> &mut Child {
+        self.0.as_mut().unwrap()
+    }
+
+    /// Lines of stderr; keep it, or the process has nowhere to write.
+    fn errors(&mut self) -> BufReader<ChildStderr> {
+        BufReader::new(self.child().stderr.take().unwrap())
+    }
+
+    fn signal(&mut self, name: &str) {
+        signal(name, self.child().id());
+    }
+
+    fn wait(mut self) -> Output {
+        self.0.take().unwrap().wait_with_output().unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn signal(name: &str, pid: u32) {
+    assert!(Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status().unwrap().success());
+}
+
+/// Reads on in the background, so that a pipe never fills.
+fn drain(mut errors: BufReader<ChildStderr>) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut rest = String::new();
+        let _ = errors.read_to_string(&mut rest);
+        rest
+    })
+}
+
+/// The text after `marker` in the first line that has it.
+fn after(errors: &mut BufReader<ChildStderr>, marker: &str) -> String {
+    let mut seen = String::new();
+    loop {
+        let mut line = String::new();
+        assert!(errors.read_line(&mut line).unwrap() > 0, "{marker:?} never came: {seen}");
+        if let Some((_, rest)) = line.split_once(marker) {
+            return rest.split([';', ' ', '\n']).next().unwrap().to_owned();
+        }
+        seen += &line;
+    }
+}
+
+struct Daemon {
+    process: Process,
+    endpoint: String,
+    errors: std::thread::JoinHandle<String>,
+    _dir: tempfile::TempDir,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Daemon {
+    fn start(replaced: &[(&str, &str)]) -> Self {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let dir = tempfile::tempdir().unwrap();
+        let path = deployment(dir.path(), replaced);
+        let mut process = Process::spawn(&mut egogrid(&["run", path.to_str().unwrap(), "--json"]));
+        let mut errors = process.errors();
+        let endpoint = after(&mut errors, "listening on ");
+        Self { process, endpoint, errors: drain(errors), _dir: dir, _alone: alone }
+    }
+
+    /// Asks it to end; its exit code and what it printed.
+    fn end(mut self) -> (Option<i32>, Value, String) {
+        self.process.signal("TERM");
+        let output = self.process.wait();
+        let errors = self.errors.join().unwrap();
+        let printed = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"));
+        (output.status.code(), printed, errors)
+    }
+}
+
+fn world(daemon: &Daemon, args: &[&str]) -> Process {
+    let python = std::env::var_os("EGOGRID_PYTHON").map_or_else(|| root().join(".venv/bin/python"), PathBuf::from);
+    let bridge = root().join("sim_bridge");
+    let path = [bridge.join("sim_worker/src"), bridge.join("simulators/metaworld/src")];
+    let path = path.map(|path| path.to_str().unwrap().to_owned()).join(":");
+    let mut command = Command::new(python);
+    command.args(["-u", "-m", "egogrid_metaworld.realtime", "--connect", &daemon.endpoint]).args(args);
+    command.env("PYTHONPATH", path).env("MUJOCO_GL", std::env::var("MUJOCO_GL").unwrap_or_else(|_| "egl".to_owned()));
+    Process::spawn(&mut command)
+}
+
+/// What the robot says of itself.
+fn outcome(world: Process) -> Value {
+    let output = world.wait();
+    assert!(output.status.success(), "{:?}", output.status);
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn count(value: &Value) -> u64 {
+    value.as_u64().unwrap_or(0)
+}
+
+#[test]
+fn check_loads_everything_and_a_wrong_line_is_named_with_file_and_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = deployment(dir.path(), &[]);
+    let output = egogrid(&["run", good.to_str().unwrap(), "--check"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for (begins, instead, says) in [
+        ("control_hz", "control_hz = 1000.0", "deployment.toml:"),
+        ("depth", "depth = false", "needs depth"),
+        ("step_hz", "step_hz = 7.0", "whole ticks"),
+    ] {
+        let bad = deployment(dir.path(), &[(begins, instead)]);
+        let output = egogrid(&["run", bad.to_str().unwrap(), "--check"]).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && errors.contains(says), "{instead}: {errors}");
+    }
+}
+
+/// The main promise: the shipped policy drives a world that does not wait, and SIGTERM ends it in order.
+#[test]
+fn the_daemon_drives_metaworld_in_real_time_and_ends_when_it_is_told_to() {
+    let daemon = Daemon::start(&[]);
+    let mut world = world(&daemon, &["--tasks", "drawer-close", "--episodes", "2", "--steps-max", "120"]);
+    let errors = drain(world.errors());
+    let robot = outcome(world);
+    let (code, summary, said) = daemon.end();
+    assert_eq!(code, Some(0), "{said}");
+    let errors = errors.join().unwrap();
+    assert_eq!(robot["episodes"].as_array().unwrap().len(), 2, "{errors}");
+    let moved: u64 =
+        robot["episodes"].as_array().unwrap().iter().map(|e| count(&e["steps"]) - count(&e["held_steps"])).sum();
+    assert!(moved > 0, "{robot} {summary}\n{said}\n{errors}");
+    let counts = &summary["counts"];
+    assert_eq!(count(&counts["episodes"]), 2, "{summary}");
+    assert!(count(&counts["answers_taken"]) > 0, "{summary}");
+    assert_eq!(count(&robot["commands"]["not_newer"]) + count(&robot["commands"]["out_of_range"]), 0, "{robot}");
+}
+
+/// Nobody tells the robot that the daemon is dead: it holds because nothing valid is left, and executes nothing after.
+#[test]
+fn a_killed_daemon_leaves_a_robot_that_holds_by_itself() {
+    let mut daemon = Daemon::start(&[]);
+    let mut world = world(&daemon, &["--tasks", "window-open", "--episodes", "1", "--steps-max", "100"]);
+    let mut errors = world.errors();
+    after(&mut errors, "camera: process ");
+    let errors = drain(errors);
+    // Until it has looked and answered: then the arm moves.
+    std::thread::park_timeout(std::time::Duration::from_secs(4));
+    daemon.process.signal("KILL");
+    let robot = outcome(world);
+    let episode = &robot["episodes"][0];
+    assert!(count(&episode["held_steps"]) > 0 || episode["success"] == true, "{robot} {}", errors.join().unwrap());
+    let most = count(&robot["commands"]["accepted"]) + 3;
+    assert!(
+        count(&episode["steps"]) - count(&episode["held_steps"]) <= most,
+        "one step for a command, three ticks for the last: {robot}"
+    );
+}
+
+#[test]
+fn a_killed_camera_makes_the_arm_hold_and_a_new_one_is_taken_without_a_word() {
+    let daemon = Daemon::start(&[]);
+    let mut world = world(&daemon, &["--tasks", "peg-insert-side", "--episodes", "1", "--steps-max", "140"]);
+    let mut errors = world.errors();
+    let camera: u32 = after(&mut errors, "camera: process ").parse().unwrap();
+    std::thread::park_timeout(std::time::Duration::from_secs(4));
+    signal("KILL", camera);
+    after(&mut errors, "camera: process ");
+    let errors = drain(errors);
+    let robot = outcome(world);
+    let (_, summary, said) = daemon.end();
+    assert_eq!(count(&robot["camera_starts"]), 2, "{robot} {}", errors.join().unwrap());
+    assert!(count(&summary["counts"]["gate_nothing_planned"]) > 5, "{summary} {said}");
+}
+
+/// Each fault of the camera by its own name, and nothing planned from it.
+#[test]
+fn every_fault_of_a_camera_is_named() {
+    for (fault, line, name) in [
+        ("frozen", ("frozen_frames", "frozen_frames = 4"), "picture_frozen"),
+        ("dark", ("", ""), "picture_dark"),
+        ("future", ("", ""), "picture_future_stamped"),
+        ("no_depth", ("", ""), "picture_missing_depth"),
+    ] {
+        let lines = [line];
+        let daemon = Daemon::start(if line.0.is_empty() { &[] } else { &lines });
+        let args = ["--episodes", "1", "--steps-max", "110", "--camera-fault", fault, "--camera-fault-after", "5"];
+        let mut world = world(&daemon, &args);
+        let errors = drain(world.errors());
+        let robot = outcome(world);
+        let (_, summary, said) = daemon.end();
+        assert!(count(&summary["counts"][name]) > 0, "{fault}: {summary} {robot} {said} {}", errors.join().unwrap());
+        assert!(count(&summary["counts"]["gate_nothing_planned"]) > 5, "{fault}: {summary}");
+    }
+}
+
+/// Bytes of every kind on every key: counted, told, and nothing else.
+#[test]
+fn a_hostile_peer_ends_nothing() {
+    let daemon = Daemon::start(&[]);
+    let python = std::env::var_os("EGOGRID_PYTHON").map_or_else(|| root().join(".venv/bin/python"), PathBuf::from);
+    let script = format!(
+        "import os,random,sys\nsys.path[:0]=[{:?}]\nfrom egogrid_worker.session import open_session\n\
+         session=open_session({:?})\nrandom.seed(1)\n\
+         for n in range(400):\n for rest in ('camera/front/image','camera/front/depth','camera/front/camera_info','state','instruction','operator'):\n  \
+         size=random.choice((0,3,4,5,20,100,5000))\n  session.put('egogrid/sim0/'+rest, b'\\0\\1\\0\\0'+random.randbytes(size) if n%2 else random.randbytes(size))\n\
+         session.put('egogrid/sim0/camera/front/image', bytes(70<<20))\n\
+         for what in ('rearm','episode','stop'):\n list(session.get('egogrid/sim0/do/'+what, payload=b'\\xff'*50, timeout=5))\n\
+         session.close()",
+        root().join("sim_bridge/sim_worker/src").to_str().unwrap(),
+        daemon.endpoint
+    );
+    let hostile = Command::new(python).args(["-c", &script]).output().unwrap();
+    assert!(hostile.status.success(), "{}", String::from_utf8_lossy(&hostile.stderr));
+    let (code, summary, said) = daemon.end();
+    assert!(count(&summary["counts"]["picture_malformed"]) > 500, "{summary} {said}");
+    assert_eq!(code, Some(5), "its request to stop is obeyed whatever came with it: {said}");
+}
