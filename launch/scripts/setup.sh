@@ -2,18 +2,13 @@
 # Everything that ./launch/demo and ./launch/test need on a fresh Debian or Ubuntu machine with Rust and Python:
 # system packages, the virtual environment from its lock file, the ONNX Runtime library. Each part is skipped when
 # it is already there, so a second run sets nothing up again. Sourced: leaves the exports below in the shell.
-set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/say.sh"
 
-EGOGRID_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-export EGOGRID_ROOT
 export EGOGRID_PYTHON=$EGOGRID_ROOT/.venv/bin/python
 export EGOGRID_ORT_LIB=$EGOGRID_ROOT/third_party/onnxruntime/libonnxruntime.so
 # The simulator renders in software without a display.
 export MUJOCO_GL=${MUJOCO_GL:-egl}
 export PYTHONUNBUFFERED=1
-
-say() { printf '\033[1megogrid\033[0m %s\n' "$*" >&2; }
-die() { say "error: $1"; exit "${2:-4}"; }
 
 need_tools() {
     command -v cargo >/dev/null || die "cargo not found, Rust 1.95 or newer is needed: https://rustup.rs"

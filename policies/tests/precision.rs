@@ -6,16 +6,19 @@ mod common;
 use common::{SHIPPED, TinyBundle, environment, exported, golden_bundle, rewrite};
 use egogrid_policies::bundle::manifest::{Manifest, PrecisionCheck};
 use egogrid_policies::bundle::{Bundle, BundleError, read_manifest};
-use egogrid_policies::check::{CheckError, check};
+use egogrid_policies::check::{CheckError, CheckReport, check};
 use egogrid_policies::precision::{PrecisionReport, measure};
-use egogrid_runtime::execution::GraphOptions;
+use egogrid_policies::registry::LoadError;
+use egogrid_runtime::execution::{ExecutionError, Flavour, GraphOptions};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 const OBSERVATIONS: u32 = 24;
+const OPENVLA: &str = "tests/fixtures/openvla_golden/ckpt";
 static INT8: LazyLock<PathBuf> = LazyLock::new(|| exported(SHIPPED, "int8", OBSERVATIONS));
+static OPENVLA_FP16: LazyLock<PathBuf> = LazyLock::new(|| exported(OPENVLA, "fp16", 8));
 static INT4: LazyLock<PathBuf> = LazyLock::new(|| exported(SHIPPED, "int4", OBSERVATIONS));
 
 /// fp32 has no table, int8 must have one.
@@ -60,16 +63,50 @@ fn this_machine_measures_what_the_exporter_measured() {
 /// Of a checkpoint in f32, so that 16 bits round it too; random weights make every id a near miss.
 #[test]
 fn a_family_without_depth_is_measured_the_same_way() {
-    for precision in ["fp16", "int8"] {
-        let bundle = exported("tests/fixtures/openvla_golden/ckpt", precision, 8);
-        let (found, recorded) = (measured(&bundle, usize::MAX).unwrap().unwrap(), table(&bundle));
+    for bundle in [&*OPENVLA_FP16, &exported(OPENVLA, "int8", 8)] {
+        let (found, recorded) = (measured(bundle, usize::MAX).unwrap().unwrap(), table(bundle));
         assert_eq!((found.observations, found.ids), (8, recorded.ids as usize));
         assert!(found.ids_differ.abs_diff(recorded.ids_differ as usize) <= 2, "{found:?}");
         let ratio = found.logit_difference_max / recorded.logit_difference_max;
         assert!((0.8..1.25).contains(&ratio), "{found:?}");
-        let report = check(&environment(), &Bundle::open(&bundle).unwrap(), &GraphOptions::default()).unwrap();
+        let report = check(&environment(), &Bundle::open(bundle).unwrap(), &GraphOptions::default()).unwrap();
         assert!(report.ok(), "{:?}", report.first_difference());
     }
+}
+
+fn static_graphs() -> GraphOptions {
+    GraphOptions { flavour: Some(Flavour::Static), ..GraphOptions::default() }
+}
+
+/// What CUDA and TensorRT run, here on the processor: products really are computed in 16 bits, fp32 only between them.
+#[test]
+fn static_graphs_in_fp16_give_the_ids_of_fp32() {
+    for dir in [&exported(SHIPPED, "fp16", OBSERVATIONS), &*OPENVLA_FP16] {
+        let bundle = Bundle::open(dir).unwrap();
+        let [narrow, wide] =
+            [static_graphs(), GraphOptions::default()].map(|graphs| check(&environment(), &bundle, &graphs).unwrap());
+        assert!(narrow.ok(), "{:?}", narrow.first_difference());
+        assert_ne!(narrow, wide, "the same graphs ran twice");
+        let stages = |report: &CheckReport| report.rows.iter().map(|row| row.stage.clone()).collect::<Vec<_>>();
+        assert_eq!(stages(&narrow), stages(&wide));
+        let found = measure(&environment(), &bundle, &static_graphs(), usize::MAX, &mut |_, _| {}).unwrap().unwrap();
+        let recorded = table(dir);
+        assert_eq!(found.ids, recorded.ids as usize);
+        assert!(found.ids_differ <= recorded.ids_differ as usize + 2, "against fp32: {found:?}");
+        assert!(found.logit_difference_max > 0.0 && found.chunks_differ == 0, "{found:?}");
+    }
+}
+
+#[test]
+fn static_graphs_in_bf16_are_refused_on_the_processor_with_where_they_run() {
+    let bundle = Bundle::open(&exported(SHIPPED, "bf16", 0)).unwrap();
+    let error = check(&environment(), &bundle, &static_graphs()).unwrap_err();
+    let CheckError::Load(LoadError::Execution(error @ ExecutionError::NoKernel { .. })) = error else {
+        panic!("{error}")
+    };
+    let text = error.to_string();
+    assert!(text.contains("MatMul") && text.contains("cuda and tensorrt") && text.contains("fp16"), "{text}");
+    assert!(check(&environment(), &bundle, &GraphOptions::default()).unwrap().ok(), "its own graphs run");
 }
 
 #[test]

@@ -173,6 +173,22 @@ impl Builder {
         if !self.seen.insert(name.to_owned()) {
             return None;
         }
+        let file = self.looked_for(name, needed_by, own, remedy(name))?;
+        self.needs(&file, remedy);
+        if file.parent() == Some(self.search.beside()) {
+            self.preload.push(file.clone());
+        }
+        Some(file)
+    }
+
+    /// A library that another one loads itself, when it comes to it: it must be there, and is not loaded before.
+    fn present(&mut self, name: &str, needed_by: &str, remedy: &'static str) {
+        if self.seen.insert(name.to_owned()) {
+            self.looked_for(name, needed_by, &[], remedy);
+        }
+    }
+
+    fn looked_for(&mut self, name: &str, needed_by: &str, own: &[PathBuf], remedy: &'static str) -> Option<PathBuf> {
         let found = self.search.find(name, own);
         let looked_in = if found.is_some() { Vec::new() } else { self.search.places(own) };
         self.parts.push(Part {
@@ -181,14 +197,9 @@ impl Builder {
             found: found.as_ref().map(|file| file.display().to_string()),
             version: found.as_deref().and_then(version_of),
             looked_in,
-            remedy: remedy(name),
+            remedy,
         });
-        let file = found?;
-        self.needs(&file, remedy);
-        if file.parent() == Some(self.search.beside()) {
-            self.preload.push(file.clone());
-        }
-        Some(file)
+        found
     }
 
     /// What `file` needs; a file that cannot be read is a missing part of its own.
@@ -309,7 +320,13 @@ mod tests {
     #[test]
     fn what_lies_beside_the_library_is_found_and_loaded_after_what_it_needs() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["libonnxruntime_providers_shared.so", "libonnxruntime_providers_cuda.so", "libcudart.so.13"] {
+        let copied = [
+            "libonnxruntime_providers_shared.so",
+            "libonnxruntime_providers_cuda.so",
+            "libcudart.so.13",
+            "libcudnn_ops.so.9",
+        ];
+        for name in copied {
             std::fs::copy(elf(), dir.path().join(name)).unwrap();
         }
         std::fs::write(dir.path().join("libcudnn.so.9"), "not a library").unwrap();
@@ -317,12 +334,15 @@ mod tests {
         nvidia::cuda(&mut chain, true, 0);
         let missing = missing(&chain);
         assert!(missing.contains(&"a usable libcudnn.so.9"), "{missing:?}");
-        for name in ["ONNX Runtime with CUDA", "libonnxruntime_providers_cuda.so", "libcudart.so.13"] {
+        for name in ["ONNX Runtime with CUDA"].iter().chain(&copied) {
             assert!(!missing.contains(&name), "{name}: {missing:?}");
         }
-        // ONNX Runtime loads its own two itself.
+        // ONNX Runtime loads its own two itself, and cuDNN its parts.
         let preload: Vec<_> = chain.preload.iter().filter_map(|file| file.file_name()).collect();
         assert!(preload.contains(&"libcudart.so.13".as_ref()), "{preload:?}");
-        assert!(!preload.contains(&"libonnxruntime_providers_cuda.so".as_ref()), "{preload:?}");
+        for name in ["libonnxruntime_providers_cuda.so", "libcudnn_ops.so.9"] {
+            assert!(!preload.contains(&name.as_ref()), "{preload:?}");
+        }
+        assert!(missing.contains(&"libcudnn_graph.so.9"), "one part of cuDNN is not all of it: {missing:?}");
     }
 }

@@ -61,6 +61,15 @@ pub enum ExecutionError {
         /// What ONNX Runtime said.
         detail: String,
     },
+    /// A graph with an operator that the processor has no kernel for.
+    #[error("{} does not run on cpu: {detail}; static graphs of a bf16 bundle run on cuda and tensorrt only: take its cpu graphs \
+             (leave --graphs out), or export the bundle as fp32 or fp16", file.display())]
+    NoKernel {
+        /// The graph.
+        file: PathBuf,
+        /// What ONNX Runtime said.
+        detail: String,
+    },
     /// A directory for engines or compiled models that cannot be made.
     #[error("{} cannot be made: {source}; name a directory that can be written to in the provider's settings", dir.display())]
     CacheDir {

@@ -11,6 +11,8 @@ use std::path::Path;
 
 /// What ONNX Runtime says when a node is left to the processor that may not be.
 const FALLBACK: &str = "fallback to CPU EP";
+/// What it says when the processor has no kernel for a node.
+const NO_KERNEL: &str = "Could not find an implementation for";
 
 /// Registers the provider that `options` ask for.
 pub(super) fn with_provider(
@@ -59,6 +61,7 @@ fn with_openvino(
 pub(super) fn refused(file: &Path, provider: &Provider, error: &ort::Error) -> ExecutionError {
     let (file, detail) = (file.to_path_buf(), error.to_string());
     match provider {
+        Provider::Cpu if detail.contains(NO_KERNEL) => ExecutionError::NoKernel { file, detail },
         Provider::Cpu => ExecutionError::Load { file, detail },
         provider if detail.contains(FALLBACK) => {
             ExecutionError::NotAllOnProvider { file, provider: provider.to_string(), detail }

@@ -12,21 +12,38 @@ const CUDA_NEEDED: [&str; 5] =
     ["libcudart.so.13", "libcublas.so.13", "libcublasLt.so.13", "libcurand.so.10", "libcuda.so.1"];
 /// What it loads by name while running, which its file does not say.
 const CUDA_LOADED: [&str; 3] = ["libcudnn.so.9", "libcufft.so.12", "libnvrtc.so.13"];
+/// What those load themselves, from beside them, when it is first used. A part of cuDNN that is missing then ends the process.
+const LOADED_LATER: [(&str, &str); 8] = [
+    ("libnvJitLink.so.13", "libcufft.so.12"),
+    ("libcudnn_graph.so.9", "libcudnn.so.9"),
+    ("libcudnn_ops.so.9", "libcudnn.so.9"),
+    ("libcudnn_cnn.so.9", "libcudnn.so.9"),
+    ("libcudnn_adv.so.9", "libcudnn.so.9"),
+    ("libcudnn_heuristic.so.9", "libcudnn.so.9"),
+    ("libcudnn_engines_precompiled.so.9", "libcudnn.so.9"),
+    ("libcudnn_engines_runtime_compiled.so.9", "libcudnn.so.9"),
+];
 const TENSORRT_NEEDED: [&str; 2] = ["libnvinfer.so.10", "libnvonnxparser.so.10"];
 /// What TensorRT loads by name while building an engine.
 const TENSORRT_LOADED: [&str; 1] = ["libnvinfer_plugin.so.10"];
 
-const SETUP: &str = "take libonnxruntime.so and the provider libraries out of the PyPI wheel onnxruntime-gpu 1.31.1 and give its path with --ort-lib, or set provider = \"cpu\"";
+const SETUP: &str = "run ./launch/gpu-setup and give --ort-lib third_party/onnxruntime-gpu/libonnxruntime.so (onnxruntime-gpu 1.31.1), or set provider = \"cpu\"";
 const DRIVER: &str = "install the NVIDIA driver, 580 or newer, which CUDA 13 needs";
-const CUDA_LIBRARIES: &str = "install the libraries of CUDA 13 and put their directory on LD_LIBRARY_PATH";
-const CUDNN: &str = "install cuDNN 9 for CUDA 13 and put its directory on LD_LIBRARY_PATH";
-const TENSORRT: &str = "install TensorRT 10 for CUDA 13 and put its directory on LD_LIBRARY_PATH";
+const CUDA_LIBRARIES: &str =
+    "run ./launch/gpu-setup, which fetches the libraries of CUDA 13, or put their directory on LD_LIBRARY_PATH";
+const CUDNN: &str =
+    "run ./launch/gpu-setup, which fetches cuDNN 9 for CUDA 13, or put its directory on LD_LIBRARY_PATH";
+const TENSORRT: &str =
+    "get TensorRT 10 for CUDA 13 from NVIDIA (docs/providers.md) and run ./launch/gpu-setup --tensorrt DIR";
 
 /// Everything for CUDA on `device`. `built_in`: whether ONNX Runtime was built with it.
 pub(super) fn cuda(chain: &mut Builder, built_in: bool, device: u32) {
     provider(chain, "CUDA", built_in, CUDA_PROVIDER);
     for name in CUDA_NEEDED.into_iter().chain(CUDA_LOADED) {
         chain.library(name, CUDA_PROVIDER, &[], remedy);
+    }
+    for (name, needed_by) in LOADED_LATER {
+        chain.present(name, needed_by, remedy(name));
     }
     let found = device_file(Path::new("/dev"), Path::new("/proc"), device);
     let looked_in = format!("/dev/nvidia* and /dev/dxg, for at least {} of them", device + 1);
@@ -149,11 +166,25 @@ mod tests {
             ("libcuda.so.1", "driver, 580"),
             ("libcudart.so.13", "CUDA 13"),
             ("libcudnn.so.9", "cuDNN 9"),
+            ("libcudnn_graph.so.9", "cuDNN 9"),
             ("libnvinfer.so.10", "TensorRT 10"),
             ("libnvonnxparser.so.10", "TensorRT 10"),
             ("libonnxruntime_providers_cuda.so", "onnxruntime-gpu 1.31.1"),
         ] {
             assert!(remedy(library).contains(names), "{library}: {}", remedy(library));
+        }
+    }
+
+    #[test]
+    fn remedies_name_scripts_and_pages_that_exist() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let remedies = [SETUP, DRIVER, CUDA_LIBRARIES, CUDNN, TENSORRT];
+        let words = remedies.iter().flat_map(|text| text.split([' ', ',', '(', ')']));
+        let files: Vec<&str> =
+            words.filter(|word| word.starts_with("./launch/") || word.starts_with("docs/")).collect();
+        assert_eq!(files.len(), 5, "{files:?}");
+        for file in files {
+            assert!(root.join(file).is_file(), "{file}");
         }
     }
 }
