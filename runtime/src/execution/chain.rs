@@ -335,7 +335,7 @@ mod tests {
         let missing = missing(&chain);
         assert!(missing.contains(&"a usable libcudnn.so.9"), "{missing:?}");
         for name in ["ONNX Runtime with CUDA"].iter().chain(&copied) {
-            assert!(!missing.contains(&name), "{name}: {missing:?}");
+            assert!(!missing.contains(name), "{name}: {missing:?}");
         }
         // ONNX Runtime loads its own two itself, and cuDNN its parts.
         let preload: Vec<_> = chain.preload.iter().filter_map(|file| file.file_name()).collect();
