@@ -1,7 +1,7 @@
 """./launch/gpu-check: the golden checkpoints of both families at fp32, fp16 and bf16, checked and timed on each provider.
 
-From: checkpoints in tests/fixtures, the built egogrid. To: `table.md` and `table.json` below --out. Every figure is one that `egogrid check`
-or `egogrid bench` printed; only the device's memory is read from `nvidia-smi` while they run.
+From: checkpoints in tests/fixtures, the built egogrid. To: `table.md` and `table.json` below --out. Every figure is one that `egogrid
+check` or `egogrid bench` printed; only the device's memory is read from `nvidia-smi` while they run.
 """
 
 from __future__ import annotations
@@ -21,14 +21,19 @@ PRECISIONS = ("fp32", "fp16", "bf16")
 # ONNX Runtime's words where the processor has no kernel for a product in bf16: its static graphs are for GPUs.
 NO_KERNEL = "Could not find an implementation"
 POLL_S = 0.1
+COLUMNS = (
+    *("family", "precision", "provider", "", "golden ids", "ids ≠ fp32 (at export)", "logits", "nearest to its bound"),
+    *("ms per look: p50 (p99)", "load", "MiB: process, device"),
+)
 
 
 def arguments(given: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./launch/gpu-check", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--provider", action="append", metavar="P", help="repeatable [default: cuda and tensorrt]; cpu tries this script out")
+    providers = "repeatable [default: cuda and tensorrt]; cpu tries this script out"
+    parser.add_argument("--provider", action="append", metavar="P", help=providers)
     parser.add_argument("--precision", action="append", choices=PRECISIONS, help="repeatable [default: all three]")
     parser.add_argument("--family", action="append", choices=FAMILIES, help="repeatable [default: both]")
-    parser.add_argument("--observations", type=int, default=200, metavar="N", help="measured against fp32 at export and here [default: 200]")
+    parser.add_argument("--observations", type=int, default=200, metavar="N", help="measured against fp32 [default: 200]")
     parser.add_argument("--runs", type=int, default=100, metavar="N", help="of a look, for the times [default: 100]")
     parser.add_argument("--out", type=Path, default=Path("out/gpu-check"), metavar="DIR", help="[default: out/gpu-check]")
     parser.add_argument("--egogrid", type=Path, default=ROOT / "target/release/egogrid", metavar="FILE", help=argparse.SUPPRESS)
@@ -110,11 +115,13 @@ def checked(answer: dict[str, Any]) -> dict[str, Any]:
     judged = [row for row in rows if row["tolerance"]]
     # The stage that is nearest to what is allowed, or beyond it.
     worst = max(judged, key=lambda row: row["largest_abs_difference"] / row["tolerance"])
+    nearest = {name: worst[name] for name in ("case", "stage")}
+    nearest |= {"difference": worst["largest_abs_difference"], "allowed": worst["tolerance"]}
     part = {
         "golden_ids_equal": sum(row["largest_abs_difference"] == 0 for row in ids),
         "golden_cases": len(ids),
         "logit_difference_max": max(logits),
-        "worst_stage": {"case": worst["case"], "stage": worst["stage"], "difference": worst["largest_abs_difference"], "allowed": worst["tolerance"]},
+        "worst_stage": nearest,
     }
     if precision:
         names = ("observations", "ids", "ids_differ", "action_difference_max")
@@ -160,12 +167,12 @@ def table(rows: list[dict[str, Any]], machine: str) -> str:
     lines = [
         machine,
         "",
-        "| family | precision | provider | | golden ids | ids ≠ fp32 (at export) | logits | nearest to its bound | ms per look: p50 (p99) | load | MiB: process, device |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        f"| {' | '.join(COLUMNS)} |",
+        f"|{'---|' * len(COLUMNS)}",
     ]
     notes = []
     for row in rows:
-        cells = [row["family"], row["precision"], row["provider"], row["state"], *(["–"] * 7)]
+        cells = [row["family"], row["precision"], row["provider"], row["state"], *(["–"] * (len(COLUMNS) - 4))]
         if "golden_cases" in row:
             worst = row["worst_stage"]
             against = row.get("against_fp32")
@@ -204,9 +211,10 @@ def ready(options: argparse.Namespace) -> str | None:
         if done.returncode != 0:
             progress(done.stdout[done.stdout.find("\nproviders in") + 1 :] + done.stderr)
             return None
-        lines = [line.split(maxsplit=1)[1] for line in done.stdout.splitlines() if line.startswith(("ok       ONNX", "ok       processor"))]
-        devices = [line.strip() for line in done.stdout.splitlines() if "NVIDIA device" in line or "NVIDIA driver" in line]
-        about = " · ".join([*lines, *dict.fromkeys(devices)])
+        lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+        found = [line.removeprefix("ok ") for line in lines if line.startswith(("ok processor", "ok ONNX"))]
+        found += [line for line in lines if line.startswith(("providers in", "NVIDIA device"))]
+        about = " · ".join(dict.fromkeys(found))
     return about
 
 
@@ -225,7 +233,9 @@ def main(given: list[str]) -> int:
     for pair in pairs:
         progress(f"exporting {' '.join(pair)}")
         bundle_dir(options, *pair).parent.mkdir(parents=True, exist_ok=True)
-        if (code := subprocess.run(export_command(options, *pair), env=os.environ | {"PYTHONPATH": str(ROOT / "policies/export/src")}).returncode) != 0:
+        exporter = os.environ | {"PYTHONPATH": str(ROOT / "policies/export/src")}
+        code = subprocess.run(export_command(options, *pair), env=exporter).returncode
+        if code != 0:
             return code
         for provider in options.provider:
             rows.append(measured(options, *pair, provider))

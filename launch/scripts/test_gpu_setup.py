@@ -1,4 +1,4 @@
-"""./launch/gpu-setup without a download: refusals, the lock, unpacking of made-up wheels, and that nothing which the runtime looks for is left out."""
+"""./launch/gpu-setup without a download: refusals, the lock, made-up wheels, and nothing that the runtime looks for is left out."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ pub struct Common {
     /// [default: what --provider-config says, else cpu]
     #[arg(long, global = true, value_name = "PROVIDER")]
     pub provider: Option<String>,
-    /// Settings of the providers: TOML with [cuda], [tensorrt], [openvino]; an unknown key lists the known ones
+    /// Settings of the providers: TOML with [cuda], [tensorrt], [openvino], see docs/providers.md
     #[arg(long, global = true, env = "EGOGRID_PROVIDER_CONFIG", value_name = "FILE")]
     pub provider_config: Option<PathBuf>,
     /// One setting of the provider, over what the file says; repeatable. Example: --provider-option tf32=true

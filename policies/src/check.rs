@@ -6,7 +6,7 @@
 use crate::bundle::{Bundle, BundleError, GoldenCase, Manifest};
 use crate::judge::{Difference, Judge};
 use crate::registry::{Family, LoadError};
-use egogrid_runtime::execution::{Environment, GraphOptions};
+use egogrid_runtime::execution::{Environment, Flavour, GraphOptions};
 use egogrid_runtime::policy::PolicyError;
 use serde::Serialize;
 
@@ -37,9 +37,9 @@ pub struct CheckReport {
 }
 
 impl CheckReport {
-    /// Empty; rows are judged by the precision of `manifest` and by what the exporter measured.
-    pub(crate) fn of(manifest: &Manifest) -> Self {
-        Self { rows: Vec::new(), judge: Judge::of(manifest) }
+    /// Empty; rows are judged by the precision of `manifest`, by what the exporter measured, and by the graphs that run.
+    pub(crate) fn of(manifest: &Manifest, flavour: Flavour) -> Self {
+        Self { rows: Vec::new(), judge: Judge::of(manifest, flavour) }
     }
 
     /// Whether every stage is within its tolerance.

@@ -16,7 +16,7 @@ pub(crate) fn replay(
     bundle: &Bundle,
     graph: &GraphOptions,
 ) -> Result<CheckReport, CheckError> {
-    let (cases, mut report) = (bundle.golden()?, CheckReport::of(bundle.manifest()));
+    let (cases, mut report) = (bundle.golden()?, CheckReport::of(bundle.manifest(), graph.flavour()));
     let Some(first) = cases.first() else { return Ok(report) };
     let options = LoadOptions { stats_key: first.stats_key.clone(), graph: graph.clone(), preprocessing: None };
     let mut policy =
