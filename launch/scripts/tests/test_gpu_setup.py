@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
-import gpu_libraries
 import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import gpu_libraries
 from gpu_libraries import LIBRARIES, TENSORRT_LIBRARIES, Refused
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 LOCK = ROOT / "launch/requirements-gpu.lock"
 CHAIN = ROOT / "runtime/src/execution/chain/nvidia.rs"
 # Comes with the driver, which no wheel holds.

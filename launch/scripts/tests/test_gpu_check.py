@@ -8,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import gpu_check
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import gpu_check
+
+ROOT = Path(__file__).resolve().parents[3]
 STAGES = [
     *[("text_ids", 0.0, 0.0), ("image_features", 1e-5, 1e-3), ("step0_logits", 2e-6, 1e-3)],
     *[("step1_logits", 4e-4, 1e-3), ("token_ids", 0.0, None)],
