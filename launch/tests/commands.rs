@@ -4,46 +4,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod support;
+
 use safetensors::SafeTensors;
 use serde_json::Value;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
-}
-
-fn egogrid(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_egogrid")).args(args).env("EGOGRID_ROOT", root()).output().unwrap()
-}
-
-fn stdout_json(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("{error}: {:?}\n{}", String::from_utf8_lossy(&output.stdout), stderr(output)))
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
+use std::path::Path;
+use std::process::Output;
+use support::{egogrid, root, stderr, stdout_json, write_npy};
 
 fn golden_bundle() -> String {
     root().join("tests/fixtures/spatialvla_golden_bundle/bundle").to_str().unwrap().to_owned()
-}
-
-/// Writes `values` as a version 1.0 .npy file.
-fn write_npy(path: &Path, shape: &[usize], values: &[f32]) {
-    let shape: Vec<String> = shape.iter().map(usize::to_string).collect();
-    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({},), }}", shape.join(", "));
-    while (10 + header.len() + 1) % 64 != 0 {
-        header.push(' ');
-    }
-    header.push('\n');
-    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-    bytes.extend(u16::try_from(header.len()).unwrap().to_le_bytes());
-    bytes.extend(header.bytes());
-    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-    fs::write(path, bytes).unwrap();
 }
 
 /// A golden case: its description, and its depth as a .npy file in `scratch`.
