@@ -331,3 +331,56 @@ fn doctor_fails_for_the_provider_that_was_asked_for() {
     assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
     assert!(stderr(&output).contains("cuda:63"), "{}", stderr(&output));
 }
+
+/// The shipped policy's checkpoint, exported on this machine. Needs the Python environment that `./launch/test` makes.
+fn exported(precision: &str, observations: &str) -> String {
+    let python = std::env::var_os("EGOGRID_PYTHON").map_or_else(|| root().join(".venv/bin/python"), PathBuf::from);
+    let bundle = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("metaworld-{precision}-{observations}"));
+    let output = Command::new(python)
+        .args(["-m", "egogrid_export", "--replace", "--precision", precision, "--observations", observations])
+        .arg(root().join("policies/shipped/metaworld/metaworld-mt5"))
+        .arg(&bundle)
+        .env("PYTHONPATH", root().join("policies/export/src"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    bundle.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn check_says_what_fewer_bits_do_and_commands_that_run_such_a_bundle_warn() {
+    let bundle = exported("int4", "6");
+    let output = egogrid(&["check", &bundle, "--json"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let answer = stdout_json(&output);
+    let precision = &answer["precision"];
+    assert_eq!((precision["observations"].as_u64(), answer["ok"].as_bool()), (Some(6), Some(true)));
+    assert_eq!(precision["recorded"]["observations"], 6);
+    assert!(precision["logit_difference_max"].as_f64().unwrap() > 0.0);
+    let warned = |output: &Output| stderr(output).lines().filter(|line| line.starts_with("warning:")).count();
+    assert_eq!(warned(&output), usize::from(precision["within_bound"] == false));
+
+    let fewer = egogrid(&["check", &bundle, "--observations", "2"]);
+    let text = String::from_utf8_lossy(&fewer.stdout).into_owned();
+    assert!(fewer.status.success() && text.contains("ids that differ") && text.contains("not judged"), "{text}");
+    let none = egogrid(&["check", &bundle, "--observations", "0", "--json"]);
+    assert!(none.status.success() && stdout_json(&none)["precision"].is_null());
+
+    let bundle = exported("bf16", "0");
+    let scratch = tempfile::tempdir().unwrap();
+    let (_, image, _) = golden_case(1, scratch.path());
+    let npy = scratch.path().join("depth.npy");
+    write_npy(&npy, &[48, 64], &[1.2; 48 * 64]);
+    let mut args = vec!["infer", &bundle, "--image", &image, "--depth", npy.to_str().unwrap(), "--instruction", "go"];
+    let camera = scratch.path().join("camera.toml");
+    fs::write(&camera, CAMERA).unwrap();
+    args.extend(["--camera", camera.to_str().unwrap()]);
+    for output in [egogrid(&args), egogrid(&["bench", &bundle, "--runs", "3"])] {
+        let text = stderr(&output);
+        assert!(output.status.success() && text.contains("nobody has measured") && warned(&output) == 1, "{text}");
+    }
+}
+
+/// Of a picture of case 1's size, 1 m above the table, looking down.
+const CAMERA: &str = "width_px = 224\nheight_px = 224\nmatrix = [[224, 0, 112], [0, 224, 112], [0, 0, 1]]\n\
+    base_from_camera = [[1, 0, 0, 0], [0, -1, 0, 0.6], [0, 0, -1, 1], [0, 0, 0, 1]]\n";
