@@ -48,8 +48,8 @@ class Figures:
 
     subject: str
     precision: str
-    export_s: float
-    export_peak_mib: float
+    export_s: float | None
+    export_peak_mib: float | None
     size_bytes: int
     check: dict[str, Any]
     bench: dict[str, Any]
@@ -127,14 +127,19 @@ def _bytes(count: int) -> str:
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
-def measured(subject: Subject, precision: str, out: Path, observations: int, runs: int) -> Figures:
-    """One pair, from checkpoint to figures. A failing exporter or command ends everything: its own words are on standard error."""
+def measured(subject: Subject, precision: str, out: Path, observations: int, runs: int, resume: bool) -> Figures:
+    """One pair, from checkpoint to figures. A failing exporter or command ends everything: its own words are on standard error.
+
+    `resume`: a bundle that is there is taken as it is. The exporter leaves whole ones only.
+    """
     bundle = out / f"{subject.name.lower().replace(',', '').replace(' ', '-')}-{precision}"
     export = [sys.executable, "-m", "egogrid_export", str(subject.checkpoint), str(bundle), "--replace", "--precision", precision]
-    say(f"── {subject.name}, {precision}: export")
-    start = time.monotonic()
-    peak_mib = _run_export([*export, "--observations", str(observations), *subject.options])
-    export_s = time.monotonic() - start
+    export_s = peak_mib = None
+    if not (resume and (bundle / "bundle.toml").is_file()):
+        say(f"── {subject.name}, {precision}: export")
+        start = time.monotonic()
+        peak_mib = _run_export([*export, "--observations", str(observations), *subject.options])
+        export_s = time.monotonic() - start
     say(f"── {subject.name}, {precision}: check, bench")
     check = _egogrid(["check", str(bundle), "--json"], {0, 3})
     bench = _egogrid(["bench", str(bundle), "--runs", str(runs), "--json"], {0})
@@ -176,6 +181,7 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--observations", type=int, default=200, metavar="N", help="each precision is measured on (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=30, metavar="N", help="warm runs of each bench, from 3 (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=ROOT / "out/precision", metavar="DIR", help="bundles and tables (default: %(default)s)")
+    parser.add_argument("--resume", action="store_true", help="take the bundles of an earlier run; check and time them again")
     parser.add_argument("--page", type=Path, metavar="FILE", help="put the table between its marks in this Markdown page too, and the picture into pictures/ beside it")
     parser.add_argument("--json", action="store_true", help="rows on standard output instead of the table")
     options = parser.parse_args(arguments)
@@ -197,7 +203,7 @@ def main(arguments: list[str]) -> int:
     whole: list[dict[str, Any]] = []
     for subject in subjects:
         for precision in options.precisions:
-            figures.append(measured(subject, precision, options.out, options.observations, options.runs))
+            figures.append(measured(subject, precision, options.out, options.observations, options.runs, options.resume))
             # After each: hours of work are not lost with the last.
             (options.out / "table.md").write_text(table(figures))
             whole = [{**vars(one), "rows": one.rows()} for one in figures]

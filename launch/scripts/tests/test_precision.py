@@ -96,6 +96,10 @@ def test_every_pair_is_exported_checked_and_timed(tmp_path: Path, monkeypatch: p
     assert written[0]["size_bytes"] > weights.stat().st_size > 0
     assert written[0]["export_peak_mib"] > 10
 
+    exported = weights.stat().st_mtime_ns
+    assert main(["--precisions", "fp32", "--out", str(tmp_path), "--resume"]) == 0
+    assert weights.stat().st_mtime_ns == exported and len(asked) == 4, "checked and timed again, not exported"
+
 
 def test_an_exporter_that_fails_ends_the_run(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
