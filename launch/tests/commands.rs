@@ -9,8 +9,8 @@ mod support;
 use safetensors::SafeTensors;
 use serde_json::Value;
 use std::fs;
-use std::path::Path;
-use std::process::Output;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use support::{egogrid, root, stderr, stdout_json, write_npy};
 
 fn golden_bundle() -> String {

@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import precision as script
-from precision import Figures, Subject, main, parsed, table, with_table
+from precision import Figures, main, parsed, table, with_table
 
 QUANTILES = {"p50": 2.0, "p90": 3.0, "p99": 4.0, "max": 5.0}
 BENCH = {"peak_memory_mib": 1234.5, "warm": [{"stages_ms": {"vision": QUANTILES, "grid": {"p50": 0.001}}, "observation_to_chunk_ms": QUANTILES}]}
@@ -73,8 +73,10 @@ def test_wrong_use_says_what_was_found_and_expected(arguments: list[str], words:
     assert words in capsys.readouterr().err
 
 
-def test_the_default_checkpoints_are_there() -> None:
-    assert all((subject.checkpoint / "config.json").is_file() for subject in script.SUBJECTS)
+def test_what_is_exported_by_default_is_there() -> None:
+    for subject in script.SUBJECTS:
+        paths = [Path(word) for word in subject.export if "/" in word]
+        assert paths and all(path.exists() for path in paths), subject
 
 
 def test_every_pair_is_exported_checked_and_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,13 +88,13 @@ def test_every_pair_is_exported_checked_and_timed(tmp_path: Path, monkeypatch: p
         return figures("fp32").check if arguments[0] == "check" else BENCH
 
     monkeypatch.setattr(script, "_egogrid", egogrid)
-    monkeypatch.setattr(script, "SUBJECTS", (Subject("metaworld", script.SUBJECTS[0].checkpoint),))
+    monkeypatch.setattr(script, "SUBJECTS", script.SUBJECTS[:1])
     assert main(["--precisions", "fp32", "--out", str(tmp_path), "--json"]) == 0
     assert asked == [["check"], ["bench"]]
     assert [row["value"] for row in json.loads(capsys.readouterr().out)] == [0, 0]
     written = json.loads((tmp_path / "table.json").read_text())
     assert (tmp_path / "table.svg").read_text().count("<path") > 3
-    weights = tmp_path / "metaworld-fp32" / "weights.bin"
+    weights = tmp_path / "meta-world-policy-fp32" / "weights.bin"
     assert written[0]["size_bytes"] > weights.stat().st_size > 0
     assert written[0]["export_peak_mib"] > 10
 
