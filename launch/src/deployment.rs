@@ -15,7 +15,6 @@ use egogrid_sim_bridge::session::{RobotName, SessionConfig};
 use nalgebra::{Isometry3, Matrix3, Rotation3, Translation3, UnitQuaternion};
 use serde::Deserialize;
 use std::fmt::{Debug, Display};
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -92,7 +91,6 @@ struct RealtimeConfig {
 struct OperationsConfig {
     #[serde(default)]
     dry_run: bool,
-    metrics: Option<String>,
 }
 
 /// What the process trusts.
@@ -124,8 +122,6 @@ pub struct Deployment {
     pub realtime_required: bool,
     /// Commands go to `command_dry_run`.
     pub dry_run: bool,
-    /// Where metrics are served, on loopback.
-    pub metrics: Option<SocketAddr>,
 }
 
 impl Deployment {
@@ -212,15 +208,6 @@ impl Config {
             }
             Bound::Unbounded(_) => None,
         };
-        let metrics = self.operations.metrics.as_deref().map(|text| match text.parse::<SocketAddr>() {
-            Ok(address) if address.ip().is_loopback() => Ok(address),
-            _ => Err(file.wrong(
-                "operations",
-                "metrics",
-                text,
-                "a loopback address with a port, e.g. \"127.0.0.1:9464\"",
-            )),
-        });
         Ok(Deployment {
             robot,
             embodiment: file.beside(&self.robot.embodiment),
@@ -235,7 +222,6 @@ impl Config {
             lock_memory: self.realtime.lock_memory,
             realtime_required: self.realtime.required,
             dry_run: self.operations.dry_run,
-            metrics: metrics.transpose()?,
         })
     }
 }
@@ -371,7 +357,7 @@ mod tests {
             ("dark_mean_min = ", "dark_mean_min = 300.0", "cameras.dark_mean_min", "0 to 255"),
             ("listen = ", "listen = [\"tcp/0.0.0.0:7447\"]", "wire.listen", "not on loopback"),
             ("priority = ", "priority = 0", "realtime.priority", "1 to 99"),
-            ("metrics = ", "metrics = \"0.0.0.0:1\"", "operations.metrics", "loopback"),
+            ("dry_run = ", "dry_run = false\nmetrics = \"127.0.0.1:9464\"", "metrics", "dry_run"),
             ("deadline_ms = ", "deadline_mss = 3.0", "deadline_mss", "deadline_ms"),
             ("depth = ", "depth = 3", "depth", "boolean"),
             ("strategy = ", "strategy = { kind = \"magic\" }", "strategy", "overlap"),

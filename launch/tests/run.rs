@@ -28,7 +28,6 @@ fn deployment(dir: &Path, replaced: &[(&str, &str)]) -> PathBuf {
         let line = instead.unwrap_or(line);
         match line {
             line if line.starts_with("listen") => "listen = [\"tcp/127.0.0.1:0\"]".to_owned(),
-            line if line.starts_with("metrics") => String::new(),
             line => line.replace("\"../", &format!("\"{}/deployments/../", launch.display())),
         }
     };
