@@ -172,7 +172,10 @@ impl File<'_> {
 
 /// The line of `key` in the first table called `section`, counted from 1; the section's own, or 1, if it is written otherwise.
 fn line_of(text: &str, section: &str, key: &str) -> usize {
-    let is_section = |line: &str| line.trim().trim_matches(['[', ']']) == section && line.trim().starts_with('[');
+    let is_section = |line: &str| {
+        let table = line.split('#').next().unwrap_or_default().trim();
+        table.starts_with('[') && table.trim_matches(['[', ']']).trim() == section
+    };
     let mut lines = text.lines().enumerate().skip_while(|(_, line)| !is_section(line));
     let Some((first, _)) = lines.next() else { return 1 };
     let mut inside = lines.take_while(|(_, line)| !line.trim().starts_with('['));
@@ -368,7 +371,7 @@ mod tests {
             let changed: Vec<&str> =
                 text.lines().map(|old| if old.starts_with(begins) { instead } else { old }).collect();
             let error = read(&changed.join("\n")).unwrap_err();
-            let line = line + usize::from(key == "policy.instruction");
+            let line = line + usize::from(instead.contains('\n'));
             let names_line = error.contains(&format!("arm.toml:{line}:")) || error.contains(&format!("line {line}"));
             assert!(error.contains("arm.toml") && names_line, "{instead}: {error}");
             assert!(error.contains(key) && error.contains(allowed), "{instead}: {error}");
