@@ -120,10 +120,7 @@ pub fn load_with_depth(
     options: &LoadOptions,
     rules: SensorRules,
 ) -> Result<Box<dyn Policy>, LoadError> {
-    match bundle.family() {
-        Family::SpatialVla => Ok(Box::new(SpatialVla::load(environment, bundle, options, rules)?)),
-        Family::OpenVla => Ok(Box::new(OpenVla::load(environment, bundle, options)?)),
-    }
+    Ok(load_watched(environment, bundle, options, rules)?)
 }
 
 /// The same policy for somebody who looks at its stages.

@@ -3,10 +3,10 @@
 use egogrid_action_grids::{ActionRow, NormalizedRow};
 use egogrid_runtime::execution::ExecutionError;
 use egogrid_runtime::observation::Observation;
-use egogrid_runtime::policy::{ActionChunk, PolicyError};
+use egogrid_runtime::policy::{ActionChunk, Policy, PolicyError};
 
 /// A loaded policy of any family, to be looked at.
-pub(crate) trait Watched {
+pub(crate) trait Watched: Policy {
     /// One inference, showing every stage's output to `watch`.
     fn infer_watched(&mut self, observation: &Observation, watch: Watch<'_>) -> Result<ActionChunk, PolicyError>;
 }

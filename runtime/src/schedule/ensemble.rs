@@ -113,11 +113,10 @@ impl Schedule for EnsembleSchedule {
 
     fn answer(&mut self, steps: Option<&Steps>, now: Moment) -> Answered {
         self.looking = false;
-        let Some(steps) = steps else { return Answered::Failed };
-        let arrived = Running::from_exposure(steps, now, &self.timing);
-        if arrived.step(now, &self.timing).is_none() {
-            return Answered::Late;
-        }
+        let arrived = match Running::from_exposure(steps, now, &self.timing) {
+            Ok(arrived) => arrived,
+            Err(answered) => return answered,
+        };
         if self.chunks.len() == self.chunks_max {
             self.chunks.remove(0);
         }

@@ -39,13 +39,13 @@ impl Schedule for OverlapSchedule {
 
     fn answer(&mut self, steps: Option<&Steps>, now: Moment) -> Answered {
         self.looking = false;
-        let Some(steps) = steps else { return Answered::Failed };
-        let arrived = Running::from_exposure(steps, now, &self.timing);
-        if arrived.step(now, &self.timing).is_none() {
-            return Answered::Late;
+        match Running::from_exposure(steps, now, &self.timing) {
+            Ok(arrived) => {
+                self.running = Some(arrived);
+                Answered::Taken
+            }
+            Err(answered) => answered,
         }
-        self.running = Some(arrived);
-        Answered::Taken
     }
 
     fn reset(&mut self) {

@@ -3,6 +3,7 @@
 //! A chunk is tied to a tick when it arrives, and counts ticks from there. So a tick that comes a little early or late
 //! neither repeats nor skips an action, and one that was missed is skipped.
 
+use super::Answered;
 use super::steps::Steps;
 use crate::clock::Moment;
 use crate::safety::{Asked, Origin};
@@ -52,10 +53,16 @@ impl Running {
         Self { steps: *steps, begun: now }
     }
 
-    /// Its first action belonged to the tick when its picture was taken; what has passed since is skipped.
-    pub(super) fn from_exposure(steps: &Steps, now: Moment, timing: &Timing) -> Self {
+    /// An answer of a look that ran meanwhile: its first action belonged to the tick when its picture was taken, and what has
+    /// passed since is skipped.
+    ///
+    /// # Errors
+    /// No chunk, or one whose actions all belonged to earlier ticks.
+    pub(super) fn from_exposure(steps: Option<&Steps>, now: Moment, timing: &Timing) -> Result<Self, Answered> {
+        let steps = *steps.ok_or(Answered::Failed)?;
         let passed = timing.ticks(steps.exposed, now);
-        Self { steps: *steps, begun: now.minus(timing.later(passed)) }
+        let running = Self { steps, begun: now.minus(timing.later(passed)) };
+        if running.step(now, timing).is_some() { Ok(running) } else { Err(Answered::Late) }
     }
 
     /// Ticks since its first action.
