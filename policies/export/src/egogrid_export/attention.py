@@ -7,6 +7,7 @@ ONNX Attention with a soft-cap takes up to ten times as long as its parts, and G
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,18 +90,25 @@ def self_attention(graph: GraphBuilder, normed: str, at: str, heads: int, tokens
     return graph.op("Reshape", [mixed, graph.integers(tokens, width)])
 
 
-def rotated_heads(graph: GraphBuilder, shape: AttentionShape, layer: int, normed: str) -> tuple[str, str, str]:
-    """Queries, keys, values as `[1, heads, n, head_dim]`; queries and keys with their rotary positions."""
+def rotated_heads(
+    graph: GraphBuilder, shape: AttentionShape, layer: int, normed: str, rotate: Callable[[str], str] | None = None
+) -> tuple[str, str, str]:
+    """Queries, keys, values as `[1, heads, n, head_dim]`; queries and keys with their rotary positions, which `rotate` gives them."""
     heads, kv_heads = shape.heads, shape.kv_heads
     merged = graph.product(normed, f"text.{layer}.qkv")
     merged = graph.op("Reshape", [merged, graph.integers(1, -1, heads + 2 * kv_heads, shape.head_dim)])
     by_head = graph.op("Transpose", [merged], perm=[0, 2, 1, 3])
     names = [f"text.{layer}.{name}" for name in ("unrotated", "values", "queries", "keys")]
     graph.op("Split", [by_head, graph.integers(heads + kv_heads, kv_heads)], out=names[:2], axis=1)
-    tables = [graph.integers(0), graph.weight("text.cos"), graph.weight("text.sin")]
-    rotated = graph.op("RotaryEmbedding", [names[0], *tables], domain=MICROSOFT)
+    rotated = rotate(names[0]) if rotate else _rotated_from_start(graph, names[0])
     graph.op("Split", [rotated, graph.integers(heads, kv_heads)], out=names[2:], axis=1)
     return names[2], names[3], names[1]
+
+
+def _rotated_from_start(graph: GraphBuilder, heads: str) -> str:
+    """Rows that begin at position 0."""
+    tables = [graph.integers(0), graph.weight("text.cos"), graph.weight("text.sin")]
+    return graph.op("RotaryEmbedding", [heads, *tables], domain=MICROSOFT)
 
 
 def causal_mask(graph: GraphBuilder, shape: AttentionShape, rows: str) -> str:

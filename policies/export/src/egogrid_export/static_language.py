@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from egogrid_export.attention import rotated_heads
 from egogrid_export.graph import GraphBuilder
 from egogrid_export.language import Language, joined
 from egogrid_export.static_graph import StaticGraph
@@ -89,24 +90,18 @@ def _query_places(graph: StaticGraph, language: Language) -> str:
 
 
 def _rotated(graph: StaticGraph, language: Language, layer: int, normed: str, tables: list[str]) -> tuple[str, str, str]:
-    """Queries, keys, values as `[1, heads, n, head_dim]`; queries and keys with their rotary positions, from `[n, head_dim / 2]`."""
-    shape = language.attention
-    heads, kv_heads = shape.heads, shape.kv_heads
-    merged = graph.product(normed, f"text.{layer}.qkv")
-    merged = graph.op("Reshape", [merged, graph.integers(1, -1, heads + 2 * kv_heads, shape.head_dim)])
-    by_head = graph.op("Transpose", [merged], perm=[0, 2, 1, 3])
-    names = [f"text.{layer}.{name}" for name in ("unrotated", "values", "queries", "keys")]
-    graph.op("Split", [by_head, graph.integers(heads + kv_heads, kv_heads)], out=names[:2], axis=1)
-    half = shape.head_dim // 2
-    halves = [f"text.{layer}.{name}" for name in ("first_half", "second_half")]
-    graph.op("Split", [names[0], graph.integers(half, half)], out=halves, axis=3)
+    """`rotated_heads` by standard operators, with `tables` of the cosines and sines of each row, `[n, head_dim / 2]`."""
+    half = language.attention.head_dim // 2
+    a, b = (f"text.{layer}.{name}" for name in ("first_half", "second_half"))
     cos, sin = tables
-    (a, b), minus, plus = halves, "Sub", "Add"
-    first = graph.op(minus, [graph.op("Mul", [a, cos]), graph.op("Mul", [b, sin])])
-    second = graph.op(plus, [graph.op("Mul", [b, cos]), graph.op("Mul", [a, sin])])
-    rotated = graph.op("Concat", [first, second], axis=3)
-    graph.op("Split", [rotated, graph.integers(heads, kv_heads)], out=names[2:], axis=1)
-    return names[2], names[3], names[1]
+
+    def rotate(heads: str) -> str:
+        graph.op("Split", [heads, graph.integers(half, half)], out=[a, b], axis=3)
+        first = graph.op("Sub", [graph.op("Mul", [a, cos]), graph.op("Mul", [b, sin])])
+        second = graph.op("Add", [graph.op("Mul", [b, cos]), graph.op("Mul", [a, sin])])
+        return graph.op("Concat", [first, second], axis=3)
+
+    return rotated_heads(graph, language.attention, layer, normed, rotate)
 
 
 def _mixed(graph: StaticGraph, language: Language, q: str, keys: str, values: str, seen: str) -> str:
