@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from precision_picture import draw, stages
+from precision_picture import draw, size_text, stages
 
 ROOT = Path(__file__).resolve().parents[2]
 EGOGRID = ROOT / "target/release/egogrid"
@@ -90,7 +90,7 @@ class Figures:
             self.subject,
             self.precision,
             *self._differences(),
-            _bytes(self.size_bytes),
+            size_text(self.size_bytes),
             f"{self.bench['peak_memory_mib']:,.0f} MiB",
             f"**{total}** = {times}",
         ]
@@ -128,10 +128,6 @@ def _row(name: str, value: float, target: float | None) -> dict[str, Any]:
 
 def _ms(value: float) -> str:
     return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
-
-
-def _bytes(count: int) -> str:
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def measured(subject: Subject, precision: str, out: Path, observations: int, runs: int, resume: bool) -> Figures:

@@ -65,11 +65,14 @@ def stages(bench: dict[str, Any]) -> list[tuple[str, float]]:
 
 def words(one: dict[str, Any]) -> str:
     """What stands at the end of a bar."""
-    measured, size = one["check"]["precision"], one["size_bytes"]
-    volume = f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+    measured, volume = one["check"]["precision"], size_text(one["size_bytes"])
     if one["precision"] == "fp32":
         return volume
     if measured is None:
         return f"{volume}, not measured"
     verdict = "within" if measured["recorded"]["within_bound"] else "beyond"
     return f"{volume}, {measured['ids_differ']} of {measured['ids']} ids differ, {verdict}"
+
+
+def size_text(count_bytes: int) -> str:
+    return f"{count_bytes / 1e9:.2f} GB" if count_bytes >= 1e9 else f"{count_bytes / 1e6:.1f} MB"

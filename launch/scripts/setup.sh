@@ -65,6 +65,16 @@ print(max(glob.glob(str(root / "capi" / "libonnxruntime.so.*"))))') || die "the 
     cp "$library" "$EGOGRID_ORT_LIB.part" && mv "$EGOGRID_ORT_LIB.part" "$EGOGRID_ORT_LIB"
 }
 
+# The release binary of a user. Only the first time is long, and only that one shows what it does.
+build_egogrid() {
+    local quiet=(--quiet)
+    if [ ! -x "$EGOGRID_ROOT/target/release/egogrid" ]; then
+        say "building egogrid; the first time this takes a while"
+        quiet=()
+    fi
+    cargo build "${quiet[@]}" --release --locked --manifest-path "$EGOGRID_ROOT/Cargo.toml" -p egogrid-launch --bin egogrid
+}
+
 need_tools
 system_packages
 virtual_environment
