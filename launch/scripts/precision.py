@@ -137,6 +137,7 @@ def measured(subject: Subject, precision: str, out: Path, observations: int, run
     """
     bundle = out / f"{subject.name.lower().replace(',', '').replace(' ', '-')}-{precision}"
     export = [sys.executable, *subject.export, str(bundle), "--precision", precision, "--observations", str(observations)]
+    export += ["--references", str(out / "references")]
     export_s = peak_mib = None
     if not (resume and (bundle / "bundle.toml").is_file()):
         say(f"── {subject.name}, {precision}: export")

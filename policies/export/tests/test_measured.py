@@ -139,3 +139,29 @@ def test_the_graphs_of_a_bundle_decode_on_with_what_they_chose(exported) -> None
     expected = golden["case0.token_ids"].tolist()
     ids, steps = graphs.generate(features, golden["case0.text_ids"], lambda so_far: len(so_far) < len(expected))
     assert ids == expected and len(steps) == len(ids)
+
+
+def test_a_kept_reference_gives_the_same_bundle_and_is_not_computed_again(
+    golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def export(name: str, observations: int, *options: str) -> tuple[dict[str, bytes], str]:
+        arguments = [str(golden / "ckpt"), str(tmp_path / name), "--precision", "fp16", "--observations", str(observations)]
+        assert main([*arguments, "--depth", "both", *options]) == 0
+        return {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}, capsys.readouterr().err
+
+    references = ("--references", str(tmp_path / "references"))
+    plain, _ = export("plain", 2)
+    first, said = export("first", 2, *references)
+    assert "taken from" not in said
+    second, said = export("second", 2, *references)
+    assert "taken from" in said
+    assert plain == first == second
+    _, said = export("third", 1, *references)
+    assert "taken from" not in said, "another number of observations is another reference"
+    files = list((tmp_path / "references").iterdir())
+    assert len(files) == 2
+    for kept in files:
+        kept.write_bytes(kept.read_bytes()[:-1])
+    arguments = [str(golden / "ckpt"), str(tmp_path / "cut"), "--precision", "fp16", "--observations", "2", "--depth", "both", *references]
+    assert main(arguments) == 2
+    assert "is damaged" in capsys.readouterr().err and not (tmp_path / "cut").exists()

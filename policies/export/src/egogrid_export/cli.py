@@ -94,6 +94,9 @@ def _parse(arguments: list[str] | None) -> Options:
         default=ACTION_BOUND,
         help="how much a precision may change a normalized action before the bundle is marked (default: %(default)s)",
     )
+    parser.add_argument(
+        "--references", metavar="DIR", type=Path, help="keep the reference's answers to the observations there, and take them from there"
+    )
     parser.add_argument("--replace", action="store_true", help="replace a bundle that lies at BUNDLE_DIR")
     parser.add_argument("--skip-check", action="store_true", help="do not run the written graphs (needs no onnxruntime)")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
@@ -112,6 +115,7 @@ def _parse(arguments: list[str] | None) -> Options:
         quiet=given.quiet,
         observations=given.observations,
         action_bound=given.action_bound,
+        references=given.references,
     )
 
 

@@ -18,6 +18,7 @@ from egogrid_export.graphcheck import session
 from egogrid_export.observations import INSTRUCTIONS, Observation, observations
 from egogrid_export.options import Options
 from egogrid_export.progress import Progress
+from egogrid_export.references import kept
 
 OBSERVATIONS_FILE = "observations.safetensors"
 # Of normalized actions, which reach from -1 to 1: between the 1st and the 99th percentile of the training data.
@@ -88,7 +89,7 @@ def measured(work: Path, subject: Subject, options: Options, golden: list[Stages
     """Runs the observations and writes `observations.safetensors`. The reference is gone before the graphs are loaded."""
     count = options.observations
     looked = observations(count)
-    expected = _expected(subject, looked, progress)
+    expected = kept(options, progress, lambda: _expected(subject, looked, progress))
     graphs = WrittenGraphs(work, subject.layers)
     stages = [stage_difference(subject, graphs, case) for case in golden]
     found = [_generated(subject, graphs, stages) for stages in progress.over(expected, f"graphs on {count} observations")]

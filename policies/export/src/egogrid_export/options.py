@@ -16,7 +16,8 @@ class Options:
     """None where nothing was asked for. `depth`, a key of `DEPTH_CHOICES`, is for family `spatialvla`, and is then what the checkpoint was
     trained with; `prompt` and `preprocessing` are for family `openvla`.
 
-    `observations`: on how many a precision is measured; `action_bound`: how much it may change normalized actions.
+    `observations`: on how many a precision is measured; `action_bound`: how much it may change normalized actions; `references`: where
+    the reference's answers to them are kept for the next export.
     """
 
     checkpoint: Path
@@ -32,3 +33,4 @@ class Options:
     quiet: bool
     observations: int
     action_bound: float
+    references: Path | None = None
