@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from page import with_table
 from precision_picture import draw, size_text, stages
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,15 +114,6 @@ def table(figures: list[Figures]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-def with_table(page: str, text: str) -> str:
-    """`page` with what is between its two marks replaced."""
-    before, start, rest = page.partition(TABLE_START)
-    _, end, after = rest.partition(TABLE_END)
-    if not start or not end:
-        raise SystemExit(f"error: the page has no lines {TABLE_START!r} and {TABLE_END!r} to put the table between")
-    return f"{before}{start}\n{text}{end}{after}"
-
-
 def _row(name: str, value: float, target: float | None) -> dict[str, Any]:
     return {"name": name, "value": value, "target": target, "ok": target is None or value <= target}
 
@@ -214,7 +206,7 @@ def main(arguments: list[str]) -> int:
             (options.out / "table.json").write_text(json.dumps(whole, indent=1))
             draw(whole, options.out / "table.svg")
     if options.page:
-        options.page.write_text(with_table(options.page.read_text(), table(figures)))
+        options.page.write_text(with_table(options.page.read_text(), TABLE_START, TABLE_END, table(figures)))
         draw(whole, options.page.parent / "pictures/precision.svg")
     rows = [row for one in figures for row in one.rows()]
     print(json.dumps(rows, indent=1) if options.json else table(figures), end="\n" if options.json else "")

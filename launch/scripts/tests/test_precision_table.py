@@ -12,7 +12,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import precision as script
-from precision import Figures, main, parsed, table, with_table
+from page import with_table
+from precision import Figures, main, parsed, table
 
 QUANTILES = {"p50": 2.0, "p90": 3.0, "p99": 4.0, "max": 5.0}
 BENCH = {"peak_memory_mib": 1234.5, "warm": [{"stages_ms": {"vision": QUANTILES, "grid": {"p50": 0.001}}, "observation_to_chunk_ms": QUANTILES}]}
@@ -57,9 +58,9 @@ def test_a_marked_bundle_is_called_beyond_in_the_table() -> None:
 
 def test_the_table_replaces_what_is_between_its_marks_and_nothing_else() -> None:
     page = f"before\n{script.TABLE_START}\nold\n{script.TABLE_END}\nafter\n"
-    assert with_table(page, "new\n") == f"before\n{script.TABLE_START}\nnew\n{script.TABLE_END}\nafter\n"
+    assert with_table(page, script.TABLE_START, script.TABLE_END, "new\n") == f"before\n{script.TABLE_START}\nnew\n{script.TABLE_END}\nafter\n"
     with pytest.raises(SystemExit, match="no lines"):
-        with_table("no marks", "new")
+        with_table("no marks", script.TABLE_START, script.TABLE_END, "new")
 
 
 @pytest.mark.parametrize(

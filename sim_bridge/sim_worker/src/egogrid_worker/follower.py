@@ -50,6 +50,11 @@ class CommandFollower:
         """The command in force; `None`: stand still, the gripper as it is."""
         return self._command if self._command is not None and now_ns <= self._until_ns else None
 
+    @property
+    def until_ns(self) -> int:
+        """When the last accepted command ceases to be valid."""
+        return self._until_ns
+
     def forget(self) -> None:
         """Holds until the next command: for a world that has changed under it."""
         self._command = None

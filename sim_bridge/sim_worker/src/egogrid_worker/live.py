@@ -4,9 +4,12 @@ From: `command` of one robot, executed by whoever asks `RobotEnd.follower`. To: 
 threads and only decode and store.
 """
 
+import json
 import logging
 import threading
 import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zenoh
@@ -29,11 +32,22 @@ def calendar_stamp(calendar_ns: int | None = None) -> Time:
     return Time(ns // 10**9, ns % 10**9)
 
 
+class Trace:
+    """What the robot received and did, one JSON object a line, with the monotonic clock of the machine; nothing without a file."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._file = None if path is None else path.open("w", buffering=1)
+
+    def write(self, event: str, **values: Any) -> None:
+        if self._file is not None:
+            self._file.write(json.dumps({"event": event, **values}) + "\n")
+
+
 class RobotEnd:
     """The wire of one robot that is driven by `egogrid run`."""
 
-    def __init__(self, session: zenoh.Session, robot: str, follower: CommandFollower) -> None:
-        self._session, self._robot = session, robot
+    def __init__(self, session: zenoh.Session, robot: str, follower: CommandFollower, trace: Trace | None = None) -> None:
+        self._session, self._robot, self._trace = session, robot, trace or Trace(None)
         self._follower, self._lock = follower, threading.Lock()
         key = lambda rest: robot_key(robot, rest)  # noqa: E731
         drop = {"congestion_control": zenoh.CongestionControl.DROP, "express": True}
@@ -51,7 +65,13 @@ class RobotEnd:
             log.warning("a command cannot be read: %s", error)
             return
         with self._lock:
-            self._follower.accept(command, now_ns, calendar_ns)
+            why = self._follower.accept(command, now_ns, calendar_ns)
+            until_ns = self._follower.until_ns
+        twist = command.twist
+        moving = any((twist.linear.x, twist.linear.y, twist.linear.z, twist.angular.x, twist.angular.y, twist.angular.z))
+        self._trace.write(
+            "command", at_ns=now_ns, session=command.session, sequence=command.sequence, moving=moving, refused=why, until_ns=until_ns
+        )
 
     def command(self) -> Command | None:
         """What to do now; `None`: hold."""
@@ -73,14 +93,19 @@ class RobotEnd:
         self._state.put(encode(EndEffectorState(header, pose(base_from_ee), float(gripper), [])))
 
     def ask(self, what: str, text: str | None = None) -> str | None:
-        """`do/<what>` of the daemon; its refusal, or `None` when it was asked. No daemon is a refusal, too."""
-        payload = None if text is None else encode(RosString(text))
-        for reply in self._session.get(robot_key(self._robot, f"do/{what}"), payload=payload, timeout=ANSWER_S_MAX):
-            answer = reply.ok or reply.err
-            said = decode(RosString, bytes(answer.payload)).data
-            return None if reply.ok else said
-        return "nobody answers; is `egogrid run` running?"
+        """`do/<what>` of the daemon; its refusal, or `None` when it was asked."""
+        return ask(self._session, self._robot, what, text)
 
     def close(self) -> None:
         self._commands.undeclare()
         self._state.undeclare()
+
+
+def ask(session: zenoh.Session, robot: str, what: str, text: str | None = None) -> str | None:
+    """`do/<what>` of the daemon; its refusal, or `None` when it was asked. No daemon is a refusal, too."""
+    payload = None if text is None else encode(RosString(text))
+    for reply in session.get(robot_key(robot, f"do/{what}"), payload=payload, timeout=ANSWER_S_MAX):
+        answer = reply.ok or reply.err
+        said = decode(RosString, bytes(answer.payload)).data
+        return None if reply.ok else said
+    return "nobody answers; is `egogrid run` running?"

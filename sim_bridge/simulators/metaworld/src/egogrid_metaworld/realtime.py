@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import zenoh
 from egogrid_worker.follower import CommandFollower, FollowerLimits
-from egogrid_worker.live import RobotEnd
+from egogrid_worker.live import RobotEnd, Trace
 from egogrid_worker.session import BadEndpoint, open_session
 
 from egogrid_metaworld.env import STEP_M_MAX, MetaWorldEnv
@@ -91,8 +91,8 @@ class CameraProcess:
 class RealtimeWorld:
     """Steps the benchmark at absolute times."""
 
-    def __init__(self, robot: RobotEnd, camera: CameraProcess, rate_hz: float) -> None:
-        self._robot, self._camera, self._rate_hz = robot, camera, rate_hz
+    def __init__(self, robot: RobotEnd, camera: CameraProcess, rate_hz: float, trace: Trace) -> None:
+        self._robot, self._camera, self._rate_hz, self._trace = robot, camera, rate_hz, trace
         self._env = MetaWorldEnv()
         self._stopped = False
 
@@ -111,6 +111,7 @@ class RealtimeWorld:
         if not self._camera.wait_shown(CAMERA_START_S_MAX):
             log.warning("the camera shows nothing after %s s; the episode begins without it", CAMERA_START_S_MAX)
         self._ask_for_episode(task)
+        self._trace.write("episode", at_ns=time.monotonic_ns(), task=task, seed=seed)
         due_ns, gripper, held, late, success, steps = time.monotonic_ns(), 1.0, 0, 0, False, 0
         while steps < steps_max and not success and not self._stopped:
             due_ns += period_ns
@@ -119,6 +120,7 @@ class RealtimeWorld:
                 late += 1
                 due_ns = time.monotonic_ns()
             command = self._robot.command()
+            self._trace.write("step", at_ns=time.monotonic_ns(), sequence=None if command is None else command.sequence)
             move = np.zeros(3)
             if command is None:
                 held += 1
@@ -157,8 +159,9 @@ def parser() -> argparse.ArgumentParser:
     args.add_argument("--rate-hz", type=float, default=20.0, help="steps per second (default: %(default)s)")
     args.add_argument("--image-px", type=int, default=224, help="side of the square picture (default: %(default)s)")
     args.add_argument("--camera-fault", default="none", choices=("none", "frozen", "dark", "future", "no_depth"), help="for tests")
-    args.add_argument("--camera-fault-after", type=int, default=40, metavar="N", help="pictures until the fault (default: %(default)s)")
+    args.add_argument("--camera-fault-after", type=int, default=40, metavar="N", help="pictures until the fault (default: %(default)s); -1: when the camera gets SIGUSR1")
     args.add_argument("--out", type=Path, help="where the outcome goes, too")
+    args.add_argument("--trace", type=Path, help="where every command and every step goes, a line of JSON each")
     return args
 
 
@@ -177,12 +180,13 @@ def run() -> int:
         return EXIT_MISSING
     valid_ms_max = VALID_STEPS_MAX * 1e3 / args.rate_hz
     limits = FollowerLimits(STEP_M_MAX * args.rate_hz * (1 + ROUNDING), ROUNDING * args.rate_hz, valid_ms_max)
-    robot = RobotEnd(session, args.robot, CommandFollower(limits))
+    trace = Trace(args.trace)
+    robot = RobotEnd(session, args.robot, CommandFollower(limits), trace)
     camera = CameraProcess([
         "--connect", args.connect, "--robot", args.robot, "--image-px", str(args.image_px),
         "--fault", args.camera_fault, "--fault-after", str(args.camera_fault_after),
     ])
-    world = RealtimeWorld(robot, camera, args.rate_hz)
+    world = RealtimeWorld(robot, camera, args.rate_hz, trace)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: world.stop())
     episodes = []

@@ -6,6 +6,7 @@ Writes a line to stdout when the first picture of an episode is out. From: lines
 
 import argparse
 import json
+import signal
 import sys
 import threading
 
@@ -75,19 +76,21 @@ def run() -> int:
     args.add_argument("--robot", required=True)
     args.add_argument("--image-px", type=int, default=224)
     args.add_argument("--fault", default="none")
-    args.add_argument("--fault-after", type=int, default=0)
+    args.add_argument("--fault-after", type=int, default=0, help="pictures; -1: from SIGUSR1 on")
     args = args.parse_args()
     session = open_session(args.connect)
     publish = {
         part: session.declare_publisher(robot_key(args.robot, f"camera/{CAMERA}/{part}"), congestion_control=zenoh.CongestionControl.DROP)
         for part in ("image", "depth", "camera_info")
     }
+    begun = threading.Event()
+    signal.signal(signal.SIGUSR1, lambda *_: begun.set())
     lines, scene, count, frozen = Lines(), Scene(args.image_px), 0, None
     while (line := lines.newest()) is not None:
         is_first = scene.episode != (line["task"], line["seed"])
         look = scene.show(line["task"], line["seed"], line["state"])
         count += 1
-        fault = args.fault if count > args.fault_after else "none"
+        fault = args.fault if begun.is_set() or 0 <= args.fault_after < count else "none"
         rgb, depth_m, exposed_ns = look.rgb, look.depth_m, line["exposed_ns"]
         if fault == "frozen":
             frozen = frozen or (rgb, depth_m)

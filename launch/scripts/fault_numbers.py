@@ -1,0 +1,113 @@
+"""Figures of the daemon at 100 Hz, as it counts them itself: how late ticks are, what runs outside ONNX Runtime, and its memory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fault_cases import peer
+from fault_processes import Memory, NotAsExpected, Scene, summary
+
+import signal
+
+DRIVE_S = 20.0
+TICK_LATE_MS_MAX, OUTSIDE_ONNX_MS_MAX, GROWTH_MIB_MAX = 1.0, 2.0, 8.0
+# Buffers and caches are filled in the beginning.
+WARM_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Number:
+    """`target` None: told, not asked for."""
+
+    name: str
+    value: float | None
+    target: float | None
+
+    @property
+    def ok(self) -> bool:
+        return self.target is None or (self.value is not None and self.value <= self.target)
+
+    def row(self) -> dict[str, Any]:
+        return {"name": self.name, "value": self.value, "target": self.target, "ok": self.ok}
+
+    def cells(self) -> list[str]:
+        target = "–" if self.target is None else f"{self.target:g}"
+        return [self.name, "–" if self.value is None else f"{self.value:.3g}", target, "yes" if self.ok else "**no**"]
+
+
+@dataclass(frozen=True)
+class Made:
+    name: str
+    run: Callable[[Path], list[Number]]
+
+
+def numbers() -> list[Made]:
+    return [
+        Made("ticks with real-time priority", lambda out: _ticks(out, "with real-time priority", True, None)),
+        Made("ticks without real-time priority", lambda out: _ticks(out, "without real-time priority", False, None)),
+        Made("ticks with a wedged subscriber", lambda out: _ticks(out, "with a wedged subscriber", True, "subscriber")),
+    ]
+
+
+def _ticks(out: Path, what: str, realtime: bool, wedged: str | None) -> list[Number]:
+    """Looks without a pause, two threads for the policy, and as many busy processes beside it as there are processors."""
+    lines = {"strategy": 'strategy = { kind = "overlap", steps_between_looks = 1 }'}
+    if not realtime:
+        lines["priority"] = "# no priority"
+    with Scene(out / f"ticks-{what.replace(' ', '-')}") as scene:
+        daemon = scene.daemon(lines, threads=2)
+        if wedged:
+            peer(scene, wedged, "--connect", scene.endpoint).signal(signal.SIGSTOP)
+        scene.world("--episodes", "100", task="drawer-open,window-open")
+        scene.wait_moving()
+        busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+        try:
+            time.sleep(DRIVE_S)
+        finally:
+            for process in busy:
+                process.kill()
+                process.wait()
+        told = summary(daemon)
+    priority = next(iter(remark for remark in told["remarks"] if remark.startswith("real-time priority")), "")
+    if realtime and not priority.endswith("yes"):
+        return [Number(f"tick lateness p99.9 {what}, ms: not measured, {priority}", None, None)]
+    late, outside = told["tick_late_ms"], told["outside_onnx_ms"]
+    found = [
+        Number(f"tick lateness p99.9 {what}, every processor busy, ms ({told['ticks']} ticks)", late["p999"], TICK_LATE_MS_MAX if realtime else None),
+        Number(f"tick lateness p99 {what}, ms", late["p99"], None),
+        Number(f"tick lateness, largest {what}, ms", late["max"], None),
+        Number(f"ticks left out {what}", told["ticks_missed"], None),
+    ]
+    if realtime and not wedged:
+        found.append(Number("outside ONNX Runtime p99, every processor busy, ms", outside["p99"], OUTSIDE_ONNX_MS_MAX))
+    return found
+
+
+def soak(out: Path, minutes: float) -> list[Number]:
+    """Growth from the end of the warm-up to the end, of means over a tenth of the time each: one sample is noise."""
+    with Scene(out / "soak") as scene:
+        daemon = scene.daemon()
+        scene.world("--episodes", "100000", task="drawer-open,window-open")
+        scene.wait_moving()
+        memory = Memory(daemon.child.pid)
+        ended = time.monotonic() + minutes * 60
+        while time.monotonic() < ended:
+            if daemon.child.poll() is not None:
+                raise NotAsExpected("the daemon ended")
+            time.sleep(1.0)
+        samples = memory.end()
+        told = summary(daemon)
+    tenth = max(len(samples) // 10, 1)
+    first = int(len(samples) * WARM_SHARE)
+    growth = sum(samples[-tenth:]) / tenth - sum(samples[first : first + tenth]) / tenth
+    return [
+        Number(f"growth of the daemon's memory in {minutes:g} minutes, MiB ({told['ticks']} ticks)", growth, GROWTH_MIB_MAX),
+        Number("the daemon's memory at the end, MiB", samples[-1], None),
+    ]
