@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fault_cases import CASES, TICK_MS, Case, Outcome
-from fault_numbers import Number, numbers, soak
+from fault_numbers import Made, Number, made, numbers, soak
 from fault_processes import ROOT, NotAsExpected, Scene
 from page import with_table
 
@@ -130,14 +130,14 @@ def main(arguments: list[str]) -> int:
         if results[-1].failed:
             say(f"    {results[-1].failed}")
         write()
+    makes: list[Made] = []
     if not options.only:
-        for make in numbers():
-            say(f"{make.name} …")
-            figures += make.run(options.out)
-            write()
+        makes = numbers()
     if options.soak_minutes > 0:
-        say(f"{options.soak_minutes:g} minutes of driving …")
-        figures += soak(options.out, options.soak_minutes)
+        makes.append(soak(options.soak_minutes))
+    for make in makes:
+        say(f"{make.name} …")
+        figures += made(make, options.out)
         write()
     text, rows = table(results, figures), [one.row() for one in [*results, *figures]]
     (options.out / "table.json").write_text(json.dumps(rows, indent=1))

@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import fault_trace
 from fault_cases import CASES, Case, Outcome
+from fault_numbers import Made, Number, made
 from fault_processes import DEPLOYMENT, EMBODIMENT, NotAsExpected, Scene, _changed
 from fault_trace import Received
 from faults import Result, done, main, parsed, table
@@ -86,6 +87,15 @@ def test_a_case_that_cannot_be_done_is_a_failure_with_its_reason(tmp_path: Path)
 
     result = done(Case("no camera", run, None, ""), 3, tmp_path)
     assert not result.ok and result.failed == "no camera" and "no camera" in table([result], [])
+
+
+def test_a_number_that_cannot_be_measured_is_not_ok(tmp_path: Path) -> None:
+    def run(_: Path) -> list[Number]:
+        raise NotAsExpected("no priority here")
+
+    (row,) = [one.row() for one in made(Made("ticks", run), tmp_path)]
+    assert not row["ok"] and row["failed"] == "no priority here"
+    assert Number("a", 2.0, 1.0).ok is False and Number("a", 1.0, 1.0).ok and Number("a", 9.0, None).ok
 
 
 def test_every_bound_is_made_of_the_embodiments_own_and_every_name_is_its_own() -> None:
