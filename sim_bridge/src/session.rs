@@ -170,7 +170,9 @@ impl Endpoints {
             format!("[{}]", quoted.join(","))
         };
         let settings = [
-            ("mode", "\"peer\"".to_owned()),
+            // Who listens nowhere is a client of the one that it connects to: a router passes messages between its clients,
+            // but not between peers that cannot see each other.
+            ("mode", if self.listen.is_empty() { "\"client\"" } else { "\"peer\"" }.to_owned()),
             ("scouting/multicast/enabled", "false".to_owned()),
             ("scouting/gossip/enabled", "false".to_owned()),
             ("listen/endpoints", list(&self.listen)),

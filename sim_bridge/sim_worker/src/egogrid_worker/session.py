@@ -37,7 +37,8 @@ def robot_key(robot: str, rest: str) -> str:
 
 def open_session(endpoint: str) -> zenoh.Session:
     settings = {
-        "mode": "peer",
+        # As in session.rs: a router passes messages between its clients, not between peers that cannot see each other.
+        "mode": "client",
         "scouting/multicast/enabled": False,
         "scouting/gossip/enabled": False,
         "listen/endpoints": [],
