@@ -6,6 +6,7 @@ From: lines of `Trace` (`egogrid_worker/live.py`), times on the machine's monoto
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +15,13 @@ NS_PER_MS = 1_000_000
 
 @dataclass(frozen=True)
 class Received:
-    """One command as the robot got it. `refused`: why it is not executed. `until_ns`: the end of its validity, if it is."""
+    """One command as the robot got it. `refused`: why it is not executed. `until_ns`: the end of its validity, if it is.
+
+    `stamp_ns`: its tick, on the sender's calendar clock.
+    """
 
     at_ns: int
+    stamp_ns: int
     session: int
     sequence: int
     moving: bool
@@ -98,3 +103,14 @@ def missing(received: list[Received], from_ns: int, to_ns: int) -> int:
     within = [one for one in received if from_ns <= one.at_ns < to_ns]
     numbers = {one.sequence for one in within if one.session == within[-1].session}
     return max(numbers) - min(numbers) + 1 - len(numbers) if numbers else 0
+
+
+def tick_intervals_ms(received: list[Received]) -> list[float]:
+    """From tick to tick of one sender, sorted; where a command was lost, there is none."""
+    pairs = zip(received, received[1:], strict=False)
+    return sorted((b.stamp_ns - a.stamp_ns) / NS_PER_MS for a, b in pairs if a.session == b.session and b.sequence == a.sequence + 1)
+
+
+def quantile(ordered: list[float], share: float) -> float:
+    """Of a sorted list: the smallest value that this share does not exceed."""
+    return ordered[max(math.ceil(share * len(ordered)) - 1, 0)]

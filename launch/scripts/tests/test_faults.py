@@ -21,14 +21,14 @@ MS = 1_000_000
 
 def received(*commands: tuple[int, bool], valid_ms: int = 150) -> list[Received]:
     """(arrival in ms, moves)."""
-    return [Received(at * MS, 7, number, moves, None, (at + valid_ms) * MS) for number, (at, moves) in enumerate(commands)]
+    return [Received(at * MS, at * MS, 7, number, moves, None, (at + valid_ms) * MS) for number, (at, moves) in enumerate(commands)]
 
 
 def test_a_robot_moves_until_the_next_command_holds_or_the_last_one_ends() -> None:
     assert fault_trace.moving(received((0, True), (50, True), (100, False))) == [(0, 100 * MS)]
     assert fault_trace.moving(received((0, True), (50, True))) == [(0, 200 * MS)]
     assert fault_trace.moving(received((0, True), (300, True))) == [(0, 150 * MS), (300 * MS, 450 * MS)]
-    late = [Received(0, 7, 0, True, "expired", 150 * MS)]
+    late = [Received(0, 0, 7, 0, True, "expired", 150 * MS)]
     assert fault_trace.moving(late) == [], "what is refused moves nothing"
 
 
@@ -44,7 +44,7 @@ def test_the_time_to_hold_is_until_the_last_motion_and_none_when_it_goes_on() ->
 
 def test_commands_out_of_order_refused_and_lost_are_counted() -> None:
     def one(at: int, sequence: int, refused: str | None = None, session: int = 7) -> Received:
-        return Received(at * MS, session, sequence, True, refused, (at + 150) * MS)
+        return Received(at * MS, at * MS, session, sequence, True, refused, (at + 150) * MS)
 
     commands = [one(0, 0), one(1, 1), one(2, 4), one(3, 3, "not_newer"), one(4, 4), one(5, 0, session=8)]
     assert fault_trace.out_of_order(commands) == 1
@@ -52,13 +52,20 @@ def test_commands_out_of_order_refused_and_lost_are_counted() -> None:
     assert fault_trace.missing(commands[:5], 0, 10 * MS) == 1 and fault_trace.missing([], 0, 1) == 0
 
 
+def test_intervals_are_those_between_neighbours() -> None:
+    commands = received((0, True), (10, True), (21, True))
+    assert fault_trace.tick_intervals_ms(commands) == [10.0, 11.0]
+    assert fault_trace.tick_intervals_ms([commands[0], commands[2]]) == [], "one was lost between them"
+    assert [fault_trace.quantile([1.0, 2.0, 3.0, 4.0], share) for share in (0.0, 0.5, 0.75, 0.99)] == [1.0, 2.0, 3.0, 4.0]
+
+
 def test_a_trace_is_read_up_to_the_last_whole_line(tmp_path: Path) -> None:
     path = tmp_path / "trace"
     assert fault_trace.read(path).received == []
-    command = {"event": "command", "at_ns": 1, "session": 2, "sequence": 3, "moving": True, "refused": None, "until_ns": 4}
+    command = {"event": "command", "at_ns": 1, "stamp_ns": 9, "session": 2, "sequence": 3, "moving": True, "refused": None, "until_ns": 4}
     step, episode = {"event": "step", "at_ns": 5, "sequence": None}, {"event": "episode", "at_ns": 0}
     path.write_text("".join(json.dumps(line) + "\n" for line in (episode, command, step)) + '{"event": "st')
-    assert fault_trace.read(path) == fault_trace.RobotTrace([Received(1, 2, 3, True, None, 4)], [(5, None)])
+    assert fault_trace.read(path) == fault_trace.RobotTrace([Received(1, 9, 2, 3, True, None, 4)], [(5, None)])
 
 
 CASE = Case("camera killed", lambda _: Outcome(120.0, 0), 100.0, "a bound")

@@ -67,10 +67,11 @@ class RobotEnd:
         with self._lock:
             why = self._follower.accept(command, now_ns, calendar_ns)
             until_ns = self._follower.until_ns
-        twist = command.twist
+        twist, stamp = command.twist, command.header.stamp
         moving = any((twist.linear.x, twist.linear.y, twist.linear.z, twist.angular.x, twist.angular.y, twist.angular.z))
         self._trace.write(
-            "command", at_ns=now_ns, session=command.session, sequence=command.sequence, moving=moving, refused=why, until_ns=until_ns
+            "command", at_ns=now_ns, stamp_ns=stamp.sec * 10**9 + stamp.nanosec, session=command.session, sequence=command.sequence,
+            moving=moving, refused=why, until_ns=until_ns,
         )
 
     def command(self) -> Command | None:
