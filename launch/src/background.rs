@@ -144,11 +144,11 @@ pub(crate) fn waiting_max(bytes_max: usize, item_bytes: usize) -> usize {
 }
 
 /// A quarter of the scale, nice 10 on Linux: gets what the loop leaves over, and a tenth where it leaves nothing.
-fn lower_priority() {
+pub(crate) fn lower_priority() {
     let lowered = ThreadPriorityValue::try_from(25_u8).map_err(|error| error.to_string()).and_then(|value| {
         set_current_thread_priority(ThreadPriority::Crossplatform(value)).map_err(|error| error.to_string())
     });
     if let Err(error) = lowered {
-        tracing::debug!("the recording runs at the loop's own priority: {error}");
+        tracing::debug!("a background thread runs at the loop's own priority: {error}");
     }
 }

@@ -15,6 +15,7 @@ use egogrid_sim_bridge::session::{RobotName, SessionConfig};
 use nalgebra::{Isometry3, Matrix3, Rotation3, Translation3, UnitQuaternion};
 use serde::Deserialize;
 use std::fmt::{Debug, Display};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -54,6 +55,8 @@ struct PolicyConfig {
     /// Absent: it waits for one on the wire.
     instruction: Option<String>,
     deadline_ms: f64,
+    /// Absent: the policy is never another one.
+    swap_from: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -91,6 +94,8 @@ struct RealtimeConfig {
 struct OperationsConfig {
     #[serde(default)]
     dry_run: bool,
+    /// Absent: there are none.
+    metrics: Option<String>,
 }
 
 /// What the process trusts.
@@ -108,6 +113,8 @@ pub struct Deployment {
     pub instruction: Option<String>,
     /// Longest look.
     pub deadline: Duration,
+    /// Directory of the bundles that may take over, absolute.
+    pub swap_from: Option<PathBuf>,
     /// Not yet checked against the policy.
     pub schedule: ScheduleConfig,
     /// Cameras; the policy sees the first.
@@ -122,6 +129,8 @@ pub struct Deployment {
     pub realtime_required: bool,
     /// Commands go to `command_dry_run`.
     pub dry_run: bool,
+    /// Where Prometheus reads metrics: loopback.
+    pub metrics: Option<SocketAddr>,
 }
 
 impl Deployment {
@@ -199,6 +208,8 @@ impl Config {
             ));
         }
         self.wire.checked().map_err(|error| file.refused("wire", "listen", error))?;
+        let swap_from = self.policy.swap_from.map(|dir| directory(file, &dir)).transpose()?;
+        let metrics = self.operations.metrics.map(|address| loopback(file, &address)).transpose()?;
         let priority = match self.realtime.priority {
             Bound::At(priority) if (1..=99).contains(&priority) => Some(priority),
             Bound::At(priority) => {
@@ -218,6 +229,7 @@ impl Config {
             bundle: file.beside(&self.policy.bundle),
             instruction: self.policy.instruction,
             deadline,
+            swap_from,
             schedule: self.schedule,
             pictures: pictures(self.cameras, &self.pictures, file)?,
             wire: self.wire,
@@ -225,8 +237,23 @@ impl Config {
             lock_memory: self.realtime.lock_memory,
             realtime_required: self.realtime.required,
             dry_run: self.operations.dry_run,
+            metrics,
         })
     }
+}
+
+/// Where bundles to change to lie.
+fn directory(file: &File<'_>, dir: &Path) -> CommandResult<PathBuf> {
+    let found = file.beside(dir).canonicalize().ok().filter(|path| path.is_dir());
+    found.ok_or_else(|| file.wrong("policy", "swap_from", dir, "a directory that exists; each bundle in it has a name"))
+}
+
+/// Metrics say what a robot does, and to anybody who asks.
+fn loopback(file: &File<'_>, address: &str) -> CommandResult<SocketAddr> {
+    let found = address.parse().ok().filter(|address: &SocketAddr| address.ip().is_loopback());
+    let allowed =
+        "ADDRESS:PORT on loopback, e.g. 127.0.0.1:9464; beyond this machine put a proxy with a login in front";
+    found.ok_or_else(|| file.wrong("operations", "metrics", address, allowed))
 }
 
 fn pictures(cameras: Vec<CameraConfig>, config: &PicturesConfig, file: &File<'_>) -> CommandResult<SetRules> {
@@ -360,7 +387,16 @@ mod tests {
             ("dark_mean_min = ", "dark_mean_min = 300.0", "cameras.dark_mean_min", "0 to 255"),
             ("listen = ", "listen = [\"tcp/0.0.0.0:7447\"]", "wire.listen", "not on loopback"),
             ("priority = ", "priority = 0", "realtime.priority", "1 to 99"),
-            ("dry_run = ", "dry_run = false\nmetrics = \"127.0.0.1:9464\"", "metrics", "dry_run"),
+            ("dry_run = ", "dry_run = false\nmetrics = \"0.0.0.0:9464\"", "operations.metrics", "on loopback"),
+            ("dry_run = ", "dry_run = false\nmetrics = \"[::]:9464\"", "operations.metrics", "on loopback"),
+            ("dry_run = ", "dry_run = false\nmetrics = \"localhost\"", "operations.metrics", "127.0.0.1:9464"),
+            ("dry_run = ", "dry_run = false\nmetric = \"127.0.0.1:9464\"", "metric", "dry_run"),
+            (
+                "deadline_ms = ",
+                "deadline_ms = 100.0\nswap_from = \"none\"",
+                "policy.swap_from",
+                "a directory that exists",
+            ),
             ("deadline_ms = ", "deadline_mss = 3.0", "deadline_mss", "deadline_ms"),
             ("depth = ", "depth = 3", "depth", "boolean"),
             ("strategy = ", "strategy = { kind = \"magic\" }", "strategy", "overlap"),

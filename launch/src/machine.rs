@@ -8,6 +8,22 @@ pub fn peak_memory_mib() -> Option<f64> {
     Some(kib / 1024.0)
 }
 
+/// Resident memory now, bytes. `None` where `/proc` does not say.
+pub fn resident_memory_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib << 10)
+}
+
+/// Memory that can be had without swapping, bytes. `None` where `/proc` does not say.
+pub fn available_memory_bytes() -> Option<u64> {
+    let memory = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = memory.lines().find(|line| line.starts_with("MemAvailable:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib << 10)
+}
+
 /// Rate at which `threads` threads together read 256 MiB from memory, GB/s: best of five.
 pub fn read_bandwidth_gb_s(threads: usize) -> f64 {
     const BYTES: usize = 256 << 20;

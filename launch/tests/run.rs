@@ -5,139 +5,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod support;
+
 use serde_json::Value;
-use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// Three processes in real time have the machine for themselves.
-static ALONE: Mutex<()> = Mutex::new(());
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
-}
-
-/// The shipped deployment on a free port, with lines replaced.
-fn deployment(dir: &Path, replaced: &[(&str, &str)]) -> PathBuf {
-    let launch = root().join("launch");
-    let text = fs::read_to_string(launch.join("deployments/metaworld.toml")).unwrap();
-    let line = |line: &str| {
-        let instead = replaced.iter().find(|(begins, _)| line.starts_with(begins)).map(|(_, instead)| *instead);
-        let line = instead.unwrap_or(line);
-        match line {
-            line if line.starts_with("listen") => "listen = [\"tcp/127.0.0.1:0\"]".to_owned(),
-            line => line.replace("\"../", &format!("\"{}/deployments/../", launch.display())),
-        }
-    };
-    let path = dir.join("deployment.toml");
-    fs::write(&path, text.lines().map(line).collect::<Vec<_>>().join("\n")).unwrap();
-    path
-}
-
-fn egogrid(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_egogrid"));
-    command.args(args).args(["--threads", "1"]).env("EGOGRID_ROOT", root());
-    command
-}
-
-/// Killed when a test ends early.
-struct Process(Option<Child>);
-
-impl Process {
-    fn spawn(command: &mut Command) -> Self {
-        Self(Some(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()))
-    }
-
-    fn child(&mut self) -> &mut Child {
-        self.0.as_mut().unwrap()
-    }
-
-    /// Lines of stderr; keep it, or the process has nowhere to write.
-    fn errors(&mut self) -> BufReader<ChildStderr> {
-        BufReader::new(self.child().stderr.take().unwrap())
-    }
-
-    fn signal(&mut self, name: &str) {
-        signal(name, self.child().id());
-    }
-
-    fn wait(mut self) -> Output {
-        self.0.take().unwrap().wait_with_output().unwrap()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-fn signal(name: &str, pid: u32) {
-    assert!(Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status().unwrap().success());
-}
-
-/// Reads on in the background, so that a pipe never fills.
-fn drain(mut errors: BufReader<ChildStderr>) -> std::thread::JoinHandle<String> {
-    std::thread::spawn(move || {
-        let mut rest = String::new();
-        let _ = errors.read_to_string(&mut rest);
-        rest
-    })
-}
-
-/// The text after `marker` in the first line that has it.
-fn after(errors: &mut BufReader<ChildStderr>, marker: &str) -> String {
-    let mut seen = String::new();
-    loop {
-        let mut line = String::new();
-        assert!(errors.read_line(&mut line).unwrap() > 0, "{marker:?} never came: {seen}");
-        if let Some((_, rest)) = line.split_once(marker) {
-            return rest.split([';', ' ', '\n']).next().unwrap().to_owned();
-        }
-        seen += &line;
-    }
-}
-
-struct Daemon {
-    process: Process,
-    endpoint: String,
-    errors: std::thread::JoinHandle<String>,
-    _dir: tempfile::TempDir,
-    _alone: MutexGuard<'static, ()>,
-}
-
-impl Daemon {
-    fn start(replaced: &[(&str, &str)]) -> Self {
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let dir = tempfile::tempdir().unwrap();
-        let path = deployment(dir.path(), replaced);
-        let mut process = Process::spawn(&mut egogrid(&["run", path.to_str().unwrap(), "--json"]));
-        let mut errors = process.errors();
-        let endpoint = after(&mut errors, "listening on ");
-        Self { process, endpoint, errors: drain(errors), _dir: dir, _alone: alone }
-    }
-
-    /// Asks it to end; its exit code and what it printed.
-    fn end(mut self) -> (Option<i32>, Value, String) {
-        self.process.signal("TERM");
-        let output = self.process.wait();
-        let errors = self.errors.join().unwrap();
-        let printed = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"));
-        (output.status.code(), printed, errors)
-    }
-}
-
+use std::process::Command;
+use support::daemon::{Daemon, Process, after, count, deployment, drain, egogrid, python, signal};
+use support::root;
 fn world(daemon: &Daemon, args: &[&str]) -> Process {
-    let python = std::env::var_os("EGOGRID_PYTHON").map_or_else(|| root().join(".venv/bin/python"), PathBuf::from);
     let bridge = root().join("sim_bridge");
     let path = [bridge.join("sim_worker/src"), bridge.join("simulators/metaworld/src")];
     let path = path.map(|path| path.to_str().unwrap().to_owned()).join(":");
-    let mut command = Command::new(python);
+    let mut command = Command::new(python());
     command.args(["-u", "-m", "egogrid_metaworld.realtime", "--connect", &daemon.endpoint]).args(args);
     command.env("PYTHONPATH", path).env("MUJOCO_GL", std::env::var("MUJOCO_GL").unwrap_or_else(|_| "egl".to_owned()));
     Process::spawn(&mut command)
@@ -148,10 +26,6 @@ fn outcome(world: Process) -> Value {
     let output = world.wait();
     assert!(output.status.success(), "{:?}", output.status);
     serde_json::from_slice(&output.stdout).unwrap()
-}
-
-fn count(value: &Value) -> u64 {
-    value.as_u64().unwrap_or(0)
 }
 
 #[test]
@@ -254,7 +128,6 @@ fn every_fault_of_a_camera_is_named() {
 #[test]
 fn a_hostile_peer_ends_nothing() {
     let daemon = Daemon::start(&[]);
-    let python = std::env::var_os("EGOGRID_PYTHON").map_or_else(|| root().join(".venv/bin/python"), PathBuf::from);
     let script = format!(
         "import os,random,sys\nsys.path[:0]=[{:?}]\nfrom egogrid_worker.session import open_session\n\
          session=open_session({:?})\nrandom.seed(1)\n\
@@ -266,7 +139,7 @@ fn a_hostile_peer_ends_nothing() {
         root().join("sim_bridge/sim_worker/src").to_str().unwrap(),
         daemon.endpoint
     );
-    let hostile = Command::new(python).args(["-c", &script]).output().unwrap();
+    let hostile = Command::new(python()).args(["-c", &script]).output().unwrap();
     assert!(hostile.status.success(), "{}", String::from_utf8_lossy(&hostile.stderr));
     let (code, summary, said) = daemon.end();
     assert!(count(&summary["counts"]["picture_malformed"]) > 500, "{summary} {said}");

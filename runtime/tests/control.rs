@@ -9,7 +9,7 @@ mod schedule_support;
 
 use egogrid_runtime::live::Command;
 use egogrid_runtime::safety::{Intervention, StopReason};
-use egogrid_runtime::schedule::StrategyConfig;
+use egogrid_runtime::schedule::{EnsembleWeights, StrategyConfig};
 use live_support::{Bench, bounds, with_operator};
 
 fn kind(command: &Command) -> Option<&'static str> {
@@ -164,6 +164,40 @@ fn a_new_episode_drops_what_is_planned_and_the_answer_that_is_under_way() {
     assert!(!moves(&bench.step()), "the answer belongs to the old episode");
     bench.answer(&new);
     assert!(moves(&bench.step()));
+}
+
+/// Nothing that was planned for the old instruction is executed: not the rest of the chunk, not the answer under way. The
+/// arm brakes, and goes on once there is an answer for the new one. Schedules that mix chunks have nothing to mix either.
+#[test]
+fn another_instruction_drops_what_is_planned_for_the_old_one_and_the_answer_that_is_under_way() {
+    let between = 1;
+    for strategy in [
+        StrategyConfig::Overlap { steps_between_looks: between },
+        StrategyConfig::Committed { steps_between_looks: between, latency_steps_first: 1 },
+        StrategyConfig::Ensemble { chunks: 4, weights: EnsembleWeights::Exponential { temperature: 0.0 } },
+    ] {
+        let mut bench = Bench::new(strategy.clone(), bounds());
+        bench.step();
+        let order = bench.order().unwrap();
+        bench.answer(&order);
+        assert!(moves(&bench.step()), "{strategy:?}");
+        let old = bench.order().unwrap();
+        // What the assembler does: the picture that is there says the old instruction, and is not looked at.
+        bench.alive = false;
+        bench.sets.put(None);
+        bench.signs.instructed();
+        assert_eq!(kind(&bench.step()), Some("nothing_planned"), "{strategy:?}: three steps of the chunk were left");
+        assert!(bench.order().is_none(), "{strategy:?}: no picture with the new instruction yet");
+        bench.alive = true;
+        bench.answer(&old);
+        assert!(!moves(&bench.step()), "{strategy:?}: the answer is to the old instruction");
+        let new = bench.order().unwrap();
+        assert_eq!(new.committed.tokens().len(), 0, "{strategy:?}: nothing old is the beginning of the new answer");
+        bench.answer(&new);
+        assert!(moves(&bench.step()), "{strategy:?}");
+        let told = bench.snapshot();
+        assert_eq!((told.instructions, told.answers_outdated, told.answers_taken, told.episodes), (1, 1, 2, 0));
+    }
 }
 
 #[test]

@@ -7,8 +7,8 @@ mod schedule_support;
 use egogrid_runtime::camera::{Frame, RgbImage, Stamp};
 use egogrid_runtime::clock::Moment;
 use egogrid_runtime::live::{
-    Answer, Assembler, CancelRun, Deadline, LookOrder, LookReport, Looker, LookerPorts, NewestSet, Shelf, Signs,
-    SlotReader, SlotWriter, clock, slot,
+    Answer, Assembler, CancelRun, Deadline, LoadedPolicy, LookOrder, LookReport, Looker, LookerPorts, NewestSet, Shelf,
+    Signs, SlotReader, SlotWriter, clock, slot,
 };
 use egogrid_runtime::observation::Observation;
 use egogrid_runtime::observation_set::{Arrival, CameraSpec, ObservationSets, Part, SetRules};
@@ -59,13 +59,19 @@ impl Policy for Numbers {
     fn reset(&mut self) {}
 }
 
+/// A policy of numbers whose looks `run` ends.
+fn loaded(run: &Arc<Run>, number: u32) -> LoadedPolicy {
+    let policy = Box::new(Numbers { spec: spec(4), run: Arc::clone(run) });
+    LoadedPolicy { policy, deadline: Deadline::start(Arc::clone(run) as Arc<dyn CancelRun>).unwrap(), number }
+}
+
 struct Bench {
     looker: Looker,
     run: Arc<Run>,
     orders: SlotWriter<Option<LookOrder>>,
     answers: SlotReader<Option<Answer>>,
     reports: Receiver<LookReport>,
-    swaps: Sender<Box<dyn Policy>>,
+    swaps: Sender<LoadedPolicy>,
     assembler: Assembler,
     pictures: u8,
 }
@@ -73,7 +79,6 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let run = Arc::<Run>::default();
-        let policy = Numbers { spec: spec(4), run: Arc::clone(&run) };
         let (orders, order_reader) = slot(None);
         let (answer_writer, answers) = slot(None);
         let (report_sender, reports) = sync_channel(8);
@@ -106,8 +111,7 @@ impl Bench {
             reports: report_sender,
             swaps: swap_receiver,
         };
-        let deadline = Deadline::start(Arc::clone(&run) as Arc<dyn CancelRun>).unwrap();
-        let looker = Looker::new(Box::new(policy), 1, deadline, ports);
+        let looker = Looker::new(loaded(&run, 0), 1, ports);
         Self { looker, run, orders, answers, reports, swaps, assembler, pictures: 0 }
     }
 
@@ -172,15 +176,26 @@ fn a_look_ends_at_its_deadline_and_the_next_one_is_whole() {
 fn another_policy_takes_over_at_the_next_episode_and_not_before() {
     let mut bench = Bench::new();
     bench.picture();
-    bench.swaps.send(Box::new(Numbers { spec: spec(2), run: Arc::default() })).unwrap();
-    let hang = Arc::<Run>::default();
-    hang.hangs.store(true, Ordering::Relaxed);
-    hang.cancel();
-    bench.swaps.send(Box::new(Numbers { spec: spec(2), run: hang })).unwrap();
-    assert!(bench.look(0, 0, far(), 0).0.steps.is_some());
-    assert!(bench.look(1, 0, far(), 0).0.steps.is_some());
-    let (_, report) = bench.look(2, 0, far(), 1);
-    assert_eq!(report.result.unwrap_err().kind(), "cancelled", "the last one that was sent");
+    for number in [1, 2] {
+        bench.swaps.send(loaded(&Arc::default(), number)).unwrap();
+    }
+    let policies = [0, 0, 1, 1].map(|episode| bench.look(u64::from(episode), 0, far(), episode).1.policy);
+    assert_eq!(policies, [0, 0, 2, 2], "the last one that was sent");
+}
+
+/// Every policy has a deadline of its own: the old one's would end nothing.
+#[test]
+fn a_look_of_the_new_policy_ends_at_its_deadline_too() {
+    let mut bench = Bench::new();
+    bench.picture();
+    let run = Arc::<Run>::default();
+    run.hangs.store(true, Ordering::Relaxed);
+    bench.swaps.send(loaded(&run, 1)).unwrap();
+    let (answer, report) = bench.look(0, 0, clock::now(), 1);
+    assert!(answer.steps.is_none() && report.policy == 1);
+    assert_eq!(report.result.unwrap_err().kind(), "deadline");
+    run.hangs.store(false, Ordering::Relaxed);
+    assert!(bench.look(1, 0, far(), 1).0.steps.is_some());
 }
 
 #[test]

@@ -115,6 +115,7 @@ fn no_tick_of_the_control_thread_allocates() {
             bench.signs.operator(n % 100 != 99, live_support::at(bench.tick));
             match n % 50 {
                 20 => bench.signs.begin_episode(),
+                25 => bench.signs.instructed(),
                 30 => bench.signs.stop(),
                 31 => bench.signs.rearm(),
                 _ => {}

@@ -20,7 +20,7 @@ pub const REASONS_MAX: usize = 9 * CHUNK_LEN_MAX;
 /// Most stage times of a status.
 pub const STAGES_MAX: usize = 16;
 /// Most counters of a status.
-pub const COUNTS_MAX: usize = 64;
+pub const COUNTS_MAX: usize = 128;
 /// Most tasks of a simulator, and remarks of a status.
 pub const TASKS_MAX: usize = 256;
 /// Largest side of an image on the wire, pixels.

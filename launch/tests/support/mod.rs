@@ -2,6 +2,9 @@
 
 #![allow(dead_code)] // each test binary uses a part
 
+pub(crate) mod daemon;
+pub(crate) mod peer;
+
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};

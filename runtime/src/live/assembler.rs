@@ -66,6 +66,7 @@ pub struct Assembler {
     sets: ObservationSets,
     instruction: Option<String>,
     state: Option<StateReport>,
+    seen: Option<Moment>,
     shelf: Shelf,
     newest: SlotWriter<Option<NewestSet>>,
     states: SlotWriter<Option<StateReport>>,
@@ -80,7 +81,7 @@ impl Assembler {
         newest: SlotWriter<Option<NewestSet>>,
         states: SlotWriter<Option<StateReport>>,
     ) -> Self {
-        Self { sets, instruction, state: None, shelf, newest, states }
+        Self { sets, instruction, state: None, seen: None, shelf, newest, states }
     }
 
     /// A picture, or its depth.
@@ -89,6 +90,7 @@ impl Assembler {
     /// Why it is not used.
     pub fn arrive(&mut self, arrival: Arrival) -> Result<(), Condition> {
         let Some(set) = self.sets.arrive(arrival)? else { return Ok(()) };
+        self.seen = Some(set.exposed);
         let (Some(instruction), Some(frame)) = (&self.instruction, set.frames.into_iter().next()) else {
             return Ok(());
         };
@@ -110,9 +112,10 @@ impl Assembler {
         self.states.put(Some(report));
     }
 
-    /// What to do from the next picture on.
+    /// What to do from the next picture on. Those that are there belong to the old instruction: they are not looked at.
     pub fn instruct(&mut self, instruction: String) {
         self.instruction = Some(instruction);
+        self.newest.put(None);
     }
 
     /// What to do.
@@ -123,6 +126,11 @@ impl Assembler {
     /// When the robot reported last.
     pub fn state_measured(&self) -> Option<Moment> {
         self.state.as_ref().map(|report| report.measured)
+    }
+
+    /// When the newest set of pictures was exposed, whether there was anything to do with it or not.
+    pub fn exposed(&self) -> Option<Moment> {
+        self.seen
     }
 
     /// The joiner, for its counters.

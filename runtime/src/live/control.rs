@@ -82,10 +82,14 @@ pub struct Snapshot {
     pub answers_late: u64,
     /// Looks without a chunk.
     pub answers_failed: u64,
+    /// Answers that came when their episode was over, or their instruction replaced.
+    pub answers_outdated: u64,
     /// Since when a look is under way.
     pub looking_since: Option<Moment>,
     /// Episodes begun.
     pub episodes: u32,
+    /// Instructions that came while something else was done.
+    pub instructions: u32,
     /// Re-arms that were refused, because no operator was there.
     pub rearms_refused: u32,
     /// Exposure of the picture that the last command answers.
@@ -189,12 +193,15 @@ impl Control {
         }
         let requests = self.ports.signs.requests();
         if requests.episodes != self.done.episodes {
-            // The look under way is of the old episode: its answer will belong to none.
-            self.looking = None;
+            self.forget();
             self.episode_begun = now;
-            self.schedule.reset();
             self.gate.begin_at_rest();
             self.snapshot.episodes = requests.episodes;
+        }
+        if requests.instructions != self.done.instructions {
+            // The arm goes on from where it is: the gate brakes until there is a plan for what it is to do now.
+            self.forget();
+            self.snapshot.instructions = requests.instructions;
         }
         // A stop that comes together with a re-arm stays.
         if requests.rearms != self.done.rearms && self.gate.rearm(now).is_err() {
@@ -206,9 +213,16 @@ impl Control {
         self.done = requests;
     }
 
+    /// What is planned belongs to what is over, and so will the answer to the look under way: it will belong to none.
+    fn forget(&mut self) {
+        self.looking = None;
+        self.schedule.reset();
+    }
+
     fn take_answer(&mut self, now: Moment) {
         let Some(Some(answer)) = self.ports.answers.take_new() else { return };
         if self.looking.is_none_or(|(look, _)| look != answer.look) {
+            self.snapshot.answers_outdated += 1;
             return;
         }
         self.looking = None;

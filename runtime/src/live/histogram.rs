@@ -12,12 +12,13 @@ const BUCKETS: usize = 42 << STEPS_LOG2;
 pub struct Histogram {
     counts: [u32; BUCKETS],
     count: u64,
+    sum_ns: u64,
     max_ns: u64,
 }
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self { counts: [0; BUCKETS], count: 0, max_ns: 0 }
+        Self { counts: [0; BUCKETS], count: 0, sum_ns: 0, max_ns: 0 }
     }
 }
 
@@ -28,12 +29,28 @@ impl Histogram {
         let bucket = &mut self.counts[bucket(ns)];
         *bucket = bucket.saturating_add(1);
         self.count += 1;
+        self.sum_ns = self.sum_ns.saturating_add(ns);
         self.max_ns = self.max_ns.max(ns);
     }
 
     /// How many there were.
     pub fn count(&self) -> u64 {
         self.count
+    }
+
+    /// All of them together.
+    pub fn sum(&self) -> Duration {
+        Duration::from_nanos(self.sum_ns)
+    }
+
+    /// How many there were in each octave, with the longest that belongs to it: 7 ns, 15 ns, 31 ns, … up to an hour. What
+    /// took longer than that is in none of them.
+    pub fn octaves(&self) -> impl Iterator<Item = (Duration, u64)> {
+        let (finite, _) = self.counts.split_at(BUCKETS - (1 << STEPS_LOG2)); // the last octave has no end
+        finite.chunks(1 << STEPS_LOG2).enumerate().map(|(octave, counts)| {
+            let longest = Duration::from_nanos(upper_ns(((octave + 1) << STEPS_LOG2) - 1));
+            (longest, counts.iter().map(|count| u64::from(*count)).sum())
+        })
     }
 
     /// The longest.
@@ -98,5 +115,21 @@ mod tests {
         let us = |share| histogram.quantile(share).unwrap().as_micros();
         assert!((50..=57).contains(&us(0.5)) && (99..=100).contains(&us(0.99)), "{} {}", us(0.5), us(0.99));
         assert_eq!((histogram.count(), histogram.max()), (100, Duration::from_micros(100)));
+    }
+
+    #[test]
+    fn octaves_end_where_buckets_do_and_hold_everything_up_to_an_hour() {
+        let mut histogram = Histogram::default();
+        let times = [0, 7, 8, 15, 16, 1023, 1024, 1_000_000, 7_200_000_000_000];
+        times.iter().for_each(|ns| histogram.add(Duration::from_nanos(*ns)));
+        let (mut last, mut seen) = (Duration::ZERO, 0);
+        for (longest, count) in histogram.octaves() {
+            assert!(longest > last && (longest.as_nanos() + 1).is_power_of_two(), "{longest:?}");
+            (last, seen) = (longest, seen + count);
+            let expected = times.iter().filter(|ns| u128::from(**ns) <= longest.as_nanos()).count();
+            assert_eq!(seen, expected as u64, "{longest:?}");
+        }
+        assert!(last > Duration::from_secs(3600), "{last:?}");
+        assert_eq!(histogram.sum(), Duration::from_nanos(times.iter().sum()));
     }
 }

@@ -62,6 +62,20 @@ pub struct LookReport {
     pub took: Duration,
     /// From exposure to the answer.
     pub age: Duration,
+    /// Which policy looked: [`LoadedPolicy::number`].
+    pub policy: u32,
+    /// Reports that were dropped so far, because nobody took the ones before them.
+    pub dropped: u64,
+}
+
+/// A policy, and what ends its runs.
+pub struct LoadedPolicy {
+    /// Warm.
+    pub policy: Box<dyn Policy>,
+    /// Made of what its own graphs were loaded with: ending another policy's run would not end this one's.
+    pub deadline: Deadline,
+    /// By which whoever loaded it knows it again.
+    pub number: u32,
 }
 
 /// The ends of the slots that are the policy thread's.
@@ -78,15 +92,14 @@ pub struct LookerPorts {
     /// For recorders and tables; what does not fit is dropped.
     pub reports: SyncSender<LookReport>,
     /// Another policy to go on with, from the next episode on. One of the same shape: the sender has checked that.
-    pub swaps: Receiver<Box<dyn Policy>>,
+    pub swaps: Receiver<LoadedPolicy>,
 }
 
 /// The policy's thread.
 pub struct Looker {
-    policy: Box<dyn Policy>,
-    next: Option<Box<dyn Policy>>,
+    mind: LoadedPolicy,
+    next: Option<LoadedPolicy>,
     ticks_per_step: u16,
-    deadline: Deadline,
     ports: LookerPorts,
     episode: u32,
     dropped: u64,
@@ -94,8 +107,8 @@ pub struct Looker {
 
 impl Looker {
     /// `ticks_per_step`: of the planner.
-    pub fn new(policy: Box<dyn Policy>, ticks_per_step: u16, deadline: Deadline, ports: LookerPorts) -> Self {
-        Self { policy, next: None, ticks_per_step, deadline, ports, episode: 0, dropped: 0 }
+    pub fn new(policy: LoadedPolicy, ticks_per_step: u16, ports: LookerPorts) -> Self {
+        Self { mind: policy, next: None, ticks_per_step, ports, episode: 0, dropped: 0 }
     }
 
     /// Looks whenever it is unparked and there is an order, until the process is to end.
@@ -127,6 +140,8 @@ impl Looker {
             result: result.map(|(chunk, _)| chunk),
             took: done.since(begun).unwrap_or_default(),
             age: done.since(order.set.exposed).unwrap_or_default(),
+            policy: self.mind.number,
+            dropped: self.dropped,
         };
         if self.ports.reports.try_send(report).is_err() {
             self.dropped += 1;
@@ -136,9 +151,8 @@ impl Looker {
 
     fn infer(&mut self, observation: &Observation, order: &LookOrder) -> Result<(ActionChunk, Steps), LookFailure> {
         let begun = clock::now();
-        let policy = &mut self.policy;
-        let (chunk, ended) =
-            self.deadline.guard(order.deadline, || policy.infer_committed(observation, &order.committed));
+        let LoadedPolicy { policy, deadline, .. } = &mut self.mind;
+        let (chunk, ended) = deadline.guard(order.deadline, || policy.infer_committed(observation, &order.committed));
         let chunk = match chunk {
             // What came in spite of its deadline is as good as what came in time: the schedule knows its age.
             Ok(chunk) => chunk,
@@ -152,18 +166,26 @@ impl Looker {
         Ok((chunk, steps))
     }
 
-    /// A new episode is where another policy may begin.
+    /// A new episode is where another policy may begin: the last one that was sent.
     fn begin_episode(&mut self, episode: u32) {
-        if let Ok(policy) = self.ports.swaps.try_recv() {
-            self.next = Some(policy);
+        while let Ok(policy) = self.ports.swaps.try_recv() {
+            if let Some(replaced) = self.next.replace(policy) {
+                retire(replaced);
+            }
         }
         if episode == self.episode {
             return;
         }
         self.episode = episode;
         if let Some(policy) = self.next.take() {
-            self.policy = policy;
+            retire(std::mem::replace(&mut self.mind, policy));
         }
-        self.policy.reset();
+        self.mind.policy.reset();
     }
+}
+
+/// Frees a policy where no look waits for it. Without a thread to give it is freed here.
+fn retire(policy: LoadedPolicy) {
+    let freed = std::thread::Builder::new().name("retire".to_owned()).spawn(move || drop(policy));
+    drop(freed);
 }

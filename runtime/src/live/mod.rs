@@ -22,7 +22,7 @@ pub use assembler::{Assembler, NewestSet, Shelf, StateReport};
 pub use control::{Answer, Command, Control, ControlPorts, LookOrder, Snapshot};
 pub use deadline::{CancelRun, Deadline};
 pub use histogram::Histogram;
-pub use looker::{LookFailure, LookReport, Looker, LookerPorts};
+pub use looker::{LoadedPolicy, LookFailure, LookReport, Looker, LookerPorts};
 pub use pace::run;
 pub use realtime::{Realtime, lock_memory, raise_priority};
 pub use signs::Signs;

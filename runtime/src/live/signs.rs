@@ -11,6 +11,7 @@ pub struct Signs {
     stops: AtomicU32,
     rearms: AtomicU32,
     episodes: AtomicU32,
+    instructions: AtomicU32,
     ending: AtomicBool,
 }
 
@@ -20,6 +21,7 @@ pub(super) struct Requests {
     pub(super) stops: u32,
     pub(super) rearms: u32,
     pub(super) episodes: u32,
+    pub(super) instructions: u32,
 }
 
 impl Signs {
@@ -43,6 +45,12 @@ impl Signs {
         self.episodes.fetch_add(1, Ordering::Release);
     }
 
+    /// Another instruction: what is planned for the old one is not executed any more. Call it once no picture with the old
+    /// one can be looked at any more ([`super::Assembler::instruct`]).
+    pub fn instructed(&self) {
+        self.instructions.fetch_add(1, Ordering::Release);
+    }
+
     /// The process is to end: come to rest, then end.
     pub fn end(&self) {
         self.ending.store(true, Ordering::Release);
@@ -53,7 +61,8 @@ impl Signs {
         self.ending.load(Ordering::Acquire)
     }
 
-    pub(super) fn last_operator(&self) -> Option<(bool, Moment)> {
+    /// The last sign of the operator: whether the switch was held, and when that was seen.
+    pub fn last_operator(&self) -> Option<(bool, Moment)> {
         match self.operator.load(Ordering::Acquire) {
             0 => None,
             sign => Some((sign & 1 == 1, Moment::from_ns(sign >> 1))),
@@ -65,6 +74,7 @@ impl Signs {
             stops: self.stops.load(Ordering::Acquire),
             rearms: self.rearms.load(Ordering::Acquire),
             episodes: self.episodes.load(Ordering::Acquire),
+            instructions: self.instructions.load(Ordering::Acquire),
         }
     }
 }

@@ -180,6 +180,21 @@ pub enum StopReason {
     DeadMan,
 }
 
+impl StopReason {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Operator, Self::NotAnAction, Self::PolicyFailed, Self::DeadMan];
+
+    /// A short stable name for machine-readable output.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::NotAnAction => "not_an_action",
+            Self::PolicyFailed => "policy_failed",
+            Self::DeadMan => "dead_man",
+        }
+    }
+}
+
 impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -9,7 +9,7 @@ mod transport;
 
 pub use commands::{CommandSender, command_to_wire};
 pub use listeners::Listeners;
-pub use onboard::Onboard;
+pub use onboard::{AskPolicy, Onboard, RefusalKind};
 pub use sim::{ActionLabel, SimClient, SimInfo, SimObservation, SimStepInfo};
 pub use transport::BridgeSession;
 

@@ -25,17 +25,26 @@ use zenoh::sample::SampleKind;
 /// How often the same kind of refusal is told at most.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
-/// What was not used, by kind.
+/// Where something came from, and why it was not used: short stable names.
+pub type RefusalKind = (&'static str, &'static str);
+
+/// A peer asks for another policy by its name; what to answer when it cannot have it. Called on zenoh's threads: it must
+/// not take long.
+pub type AskPolicy = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
+
+/// What was not used, by source and kind.
 #[derive(Debug, Default)]
 struct Refusals {
-    counts: BTreeMap<&'static str, u64>,
-    told: BTreeMap<&'static str, Instant>,
+    counts: BTreeMap<RefusalKind, u64>,
+    told: BTreeMap<RefusalKind, Instant>,
 }
 
 /// What all callbacks share.
 struct Ears {
     assembler: Arc<Mutex<Assembler>>,
     signs: Arc<Signs>,
+    /// `None`: the policy is never another one.
+    policies: Option<AskPolicy>,
     refusals: Mutex<Refusals>,
     /// Another message than the one that the key is for: the process is told what its peers do wrong.
     cameras: Vec<String>,
@@ -50,7 +59,7 @@ pub struct Onboard {
 }
 
 impl Onboard {
-    /// Listens to everything that this robot sends. `assembler` knows the cameras.
+    /// Listens to everything that this robot sends. `assembler` knows the cameras, `policies` the policies to change to.
     ///
     /// # Errors
     /// The transport.
@@ -59,15 +68,20 @@ impl Onboard {
         robot: &RobotName,
         assembler: Arc<Mutex<Assembler>>,
         signs: Arc<Signs>,
+        policies: Option<AskPolicy>,
     ) -> Result<Self, EndpointError> {
         let cameras = lock(&assembler).sets().rules().cameras.iter().map(|camera| camera.name.clone()).collect();
-        let ears = Arc::new(Ears { assembler, signs, refusals: Mutex::default(), cameras });
+        let ears = Arc::new(Ears { assembler, signs, policies, refusals: Mutex::default(), cameras });
         let mut subscribers = Vec::new();
         for (camera, name) in ears.cameras.iter().enumerate() {
             let topic = |rest: &str, hear: fn(&Ears, usize, &[u8]) -> Result<(), Refused>| {
-                subscribe(session, &robot.key(&format!("camera/{name}/{rest}")), &ears, move |ears, payload| {
-                    hear(ears, camera, payload)
-                })
+                subscribe(
+                    session,
+                    &robot.key(&format!("camera/{name}/{rest}")),
+                    "picture",
+                    &ears,
+                    move |ears, payload| hear(ears, camera, payload),
+                )
             };
             subscribers.extend([
                 topic("image", Ears::color)?,
@@ -75,14 +89,15 @@ impl Onboard {
                 topic("camera_info", Ears::info)?,
             ]);
         }
-        subscribers.push(subscribe(session, &robot.key("state"), &ears, Ears::state)?);
-        subscribers.push(subscribe(session, &robot.key("instruction"), &ears, Ears::instruction)?);
-        subscribers.push(subscribe(session, &robot.key("operator"), &ears, Ears::operator)?);
+        subscribers.push(subscribe(session, &robot.key("state"), "state", &ears, Ears::state)?);
+        subscribers.push(subscribe(session, &robot.key("instruction"), "instruction", &ears, Ears::instruction)?);
+        subscribers.push(subscribe(session, &robot.key("operator"), "operator", &ears, Ears::operator)?);
         subscribers.push(watch_operator(session, robot, &ears)?);
         let queryables = vec![
             request(session, &robot.key("do/stop"), &ears, Ears::do_stop)?,
             request(session, &robot.key("do/rearm"), &ears, Ears::do_rearm)?,
             request(session, &robot.key("do/episode"), &ears, Ears::do_episode)?,
+            request(session, &robot.key("do/policy"), &ears, Ears::do_policy)?,
         ];
         // Last: whoever sees the token may ask at once.
         let token = robot.key(&format!("alive/daemon/{}", std::process::id()));
@@ -91,8 +106,8 @@ impl Onboard {
         Ok(Self { ears, _subscribers: subscribers, _queryables: queryables, _alive: alive })
     }
 
-    /// What was not used, by kind: pictures by their condition, payloads that are no message, requests.
-    pub fn refusals(&self) -> BTreeMap<&'static str, u64> {
+    /// What was not used: pictures by their condition, payloads that are no message, requests.
+    pub fn refusals(&self) -> BTreeMap<RefusalKind, u64> {
         self.ears.refusals.lock().unwrap_or_else(PoisonError::into_inner).counts.clone()
     }
 }
@@ -123,12 +138,13 @@ fn read<'a, T: Message<'a>>(payload: &'a [u8]) -> Result<T, Refused> {
 
 impl Ears {
     /// Counts, and tells people now and then.
-    fn refuse(&self, key: &str, refused: &Refused) {
+    fn refuse(&self, source: &'static str, key: &str, refused: &Refused) {
+        let kind = (source, refused.kind);
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        *refusals.counts.entry(refused.kind).or_default() += 1;
+        *refusals.counts.entry(kind).or_default() += 1;
         let now = Instant::now();
-        if refusals.told.get(refused.kind).is_none_or(|told| now.duration_since(*told) >= TELL_EVERY) {
-            refusals.told.insert(refused.kind, now);
+        if refusals.told.get(&kind).is_none_or(|told| now.duration_since(*told) >= TELL_EVERY) {
+            refusals.told.insert(kind, now);
             tracing::warn!("{key}: not used ({}): {}", refused.kind, refused.detail);
         }
     }
@@ -181,7 +197,11 @@ impl Ears {
         let mut assembler = lock(&self.assembler);
         if assembler.instruction() != Some(text.as_str()) {
             tracing::info!("instruction: {text}");
+            let replaced = assembler.instruction().is_some();
             assembler.instruct(text);
+            if replaced {
+                self.signs.instructed();
+            }
         }
         Ok(())
     }
@@ -213,6 +233,15 @@ impl Ears {
         self.signs.begin_episode();
         Ok(())
     }
+
+    fn do_policy(&self, payload: &[u8]) -> Result<(), Refused> {
+        let RosString { data } = read(payload)?;
+        let Some(ask) = &self.policies else {
+            let detail = "this process keeps its policy; set policy.swap_from in the deployment file".to_owned();
+            return Err(Refused { kind: "policy", detail });
+        };
+        ask(&data).map_err(|detail| Refused { kind: "policy", detail })
+    }
 }
 
 fn bytes_within(payload: &ZBytes) -> Result<std::borrow::Cow<'_, [u8]>, Refused> {
@@ -226,13 +255,14 @@ fn bytes_within(payload: &ZBytes) -> Result<std::borrow::Cow<'_, [u8]>, Refused>
 fn subscribe(
     session: &BridgeSession,
     key: &str,
+    source: &'static str,
     ears: &Arc<Ears>,
     hear: impl Fn(&Ears, &[u8]) -> Result<(), Refused> + Send + Sync + 'static,
 ) -> Result<zenoh::pubsub::Subscriber<()>, EndpointError> {
     let (ears, name) = (Arc::clone(ears), key.to_owned());
     let heard = move |sample: zenoh::sample::Sample| {
         if let Err(refused) = bytes_within(sample.payload()).and_then(|payload| hear(&ears, &payload)) {
-            ears.refuse(&name, &refused);
+            ears.refuse(source, &name, &refused);
         }
     };
     let declared = session.zenoh().declare_subscriber(key).callback(heard).wait();
@@ -277,7 +307,7 @@ fn request(
         let sent = match result {
             Ok(()) => query.reply(query.key_expr().clone(), answer).wait(),
             Err(refused) => {
-                ears.refuse(&name, &refused);
+                ears.refuse("request", &name, &refused);
                 query.reply_err(answer).wait()
             }
         };

@@ -4,8 +4,14 @@
 //! (looks when it is told to), *sender* (commands to the wire), *deadline* (ends a look that takes too long), zenoh's own
 //! (pictures and requests in), and this one, which tells people how it goes.
 
+mod figures;
+mod load;
+mod metrics;
 mod parts;
+mod sender;
 mod status;
+mod swap;
+mod systemd;
 
 use crate::cli::{Common, RunArgs};
 use crate::commands::print_json;
@@ -13,13 +19,18 @@ use crate::deployment::Deployment;
 use crate::exit::{CommandError, CommandResult, Failure};
 use anyhow::anyhow;
 use egogrid_runtime::live::Signs;
+use metrics::Metrics;
 use parts::{Parts, Threads};
 use status::Teller;
 use std::sync::Arc;
 use std::time::Duration;
+use systemd::Systemd;
 
 /// How often this thread looks after the others.
 const LOOK_AFTER: Duration = Duration::from_millis(50);
+
+/// How long the other threads may take to end, beyond the longest look.
+const ENDING_MAX: Duration = Duration::from_secs(1);
 
 /// Runs the command.
 ///
@@ -34,16 +45,29 @@ pub fn run(common: &Common, args: &RunArgs) -> CommandResult {
     }
     let signs = Arc::<Signs>::default();
     end_on_signal(&signs)?;
+    let metrics = deployment.metrics.map(Metrics::serve).transpose()?;
+    let mut systemd = Systemd::new();
     let running = parts.start(&deployment, &signs)?;
-    let mut teller = Teller::new(&deployment, running.told)?;
+    let mut teller = Teller::new(&deployment, running.told);
     eprintln!(
-        "listening on {}; waiting for pictures and an instruction{}",
+        "listening on {}{}; waiting for pictures and an instruction{}",
         running.endpoint,
+        metrics
+            .as_ref()
+            .map(|metrics| format!("; metrics on http://{}/metrics", metrics.address()))
+            .unwrap_or_default(),
         if deployment.dry_run { "; dry run: no robot gets a command" } else { "" }
     );
-    let Threads { control, mut others } = running.threads;
+    systemd.ready();
+    let Threads { control, others } = running.threads;
     while !control.is_finished() {
-        teller.tell(LOOK_AFTER);
+        if teller.tell(LOOK_AFTER) {
+            systemd.status(&teller.line());
+        }
+        if let Some(metrics) = &metrics {
+            metrics.show(teller.figures());
+        }
+        systemd.ticked(teller.figures().snapshot.ticks);
         if let Some(name) = others.ended() {
             // A policy or sender that is gone leaves an arm without a mind: come to rest and say so.
             if !signs.is_ending() {
@@ -51,8 +75,17 @@ pub fn run(common: &Common, args: &RunArgs) -> CommandResult {
                 signs.end();
             }
         }
+        if signs.is_ending() {
+            systemd.stopping();
+        }
     }
+    systemd.stopping();
     let died = control.join().is_err();
+    // The session closes with the teller: until then the last commands, which are holds, have left, and no run of ONNX
+    // Runtime is under way that the end of the process would pull the library from under.
+    if let Some(name) = others.end(deployment.deadline + ENDING_MAX) {
+        teller.remark(format!("the {name} thread did not end in time and was left behind"));
+    }
     let summary = teller.end();
     if args.json {
         print_json(&summary);

@@ -1,39 +1,35 @@
 //! A deployment to threads: what is loaded, how it is wired, in which order it starts.
 
+use super::load::{Loader, Shape};
+use super::sender::{Over, Sent, send};
+use super::swap::{self, SwapNews, Swaps};
 use crate::assemble;
 use crate::cli::Common;
 use crate::deployment::Deployment;
 use crate::exit::{CommandError, CommandResult};
 use anyhow::{Context, anyhow};
-use egogrid_action_grids::RowStats;
-use egogrid_policies::bundle::Bundle;
-use egogrid_policies::registry::LoadOptions;
-use egogrid_runtime::execution::{Cancel, GraphOptions};
 use egogrid_runtime::live::{
-    Assembler, Command, Control, ControlPorts, Deadline, LookReport, Looker, LookerPorts, Realtime, Shelf, Signs,
+    Assembler, Control, ControlPorts, LoadedPolicy, LookReport, Looker, LookerPorts, Realtime, Shelf, Signs,
     SlotReader, Snapshot, clock, lock_memory, raise_priority, run, slot,
 };
 use egogrid_runtime::observation_set::ObservationSets;
-use egogrid_runtime::policy::{Policy, PolicySpec};
 use egogrid_runtime::safety::Gate;
 use egogrid_runtime::schedule::Planner;
 use egogrid_sim_bridge::endpoint::{BridgeSession, CommandSender, Listeners, Onboard};
-use std::sync::mpsc::{Receiver, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Reports of looks that wait to be told.
 const REPORTS_MAX: usize = 16;
-/// How long the sender sleeps when nobody wakes it.
-const SLEEP_MAX: Duration = Duration::from_millis(100);
 
 /// Everything that does not depend on the wire.
 pub(super) struct Parts {
-    policy: Box<dyn Policy>,
+    first: LoadedPolicy,
     planner: Planner,
     gate: Gate,
-    cancel: Cancel,
+    loader: Loader,
 }
 
 /// What the teller tells of.
@@ -41,6 +37,10 @@ pub(super) struct Told {
     pub(super) policy_id: String,
     pub(super) snapshots: SlotReader<Snapshot>,
     pub(super) reports: Receiver<LookReport>,
+    /// `None`: the policy is never another one.
+    pub(super) swaps: Option<Receiver<SwapNews>>,
+    pub(super) sent: Arc<Sent>,
+    pub(super) signs: Arc<Signs>,
     pub(super) assembler: Arc<Mutex<Assembler>>,
     pub(super) onboard: Onboard,
     pub(super) listeners: Listeners,
@@ -50,13 +50,32 @@ pub(super) struct Told {
     pub(super) _session: BridgeSession,
 }
 
-/// Threads that must run for as long as the control thread does.
-pub(super) struct Others(Vec<(&'static str, JoinHandle<()>)>);
+/// A thread that must run for as long as the control thread does.
+struct Other {
+    name: &'static str,
+    thread: JoinHandle<()>,
+    /// Its other end goes with the thread.
+    ends: Receiver<()>,
+}
+
+/// All of them.
+pub(super) struct Others(Vec<Other>);
 
 impl Others {
     /// The first that ended.
-    pub(super) fn ended(&mut self) -> Option<&'static str> {
-        self.0.iter().find(|(_, thread)| thread.is_finished()).map(|(name, _)| *name)
+    pub(super) fn ended(&self) -> Option<&'static str> {
+        self.0.iter().find(|other| other.thread.is_finished()).map(|other| other.name)
+    }
+
+    /// Waits until all have ended, at most `wait_max`; the first that has not.
+    pub(super) fn end(self, wait_max: Duration) -> Option<&'static str> {
+        let begun = Instant::now();
+        let still_runs = |other: &Other| {
+            other.thread.thread().unpark();
+            let wait = wait_max.saturating_sub(begun.elapsed());
+            other.ends.recv_timeout(wait) == Err(RecvTimeoutError::Timeout)
+        };
+        self.0.iter().find(|other| still_runs(other)).map(|other| other.name)
     }
 }
 
@@ -82,19 +101,13 @@ impl Parts {
             .map_err(CommandError::usage)?;
         let bundle = assemble::bundle(&deployment.bundle)?;
         assemble::warn_of_precision(&bundle);
-        require_one_arm(&bundle, &embodiment.stats_key)?;
-        let environment = assemble::environment(common)?;
-        let cancel = environment.cancel().map_err(CommandError::missing)?;
-        let graph = GraphOptions { cancel: Some(cancel.clone()), ..assemble::graph_options(common)? };
-        let options = LoadOptions { stats_key: embodiment.stats_key, graph, preprocessing: None };
-        let policy = assemble::policy_with(&environment, &bundle, &options, embodiment.depth)?;
-        require_pictures(policy.spec(), deployment)?;
-        let planner = deployment.schedule.checked(policy.spec(), deployment.rate).map_err(CommandError::usage)?;
-        Ok(Self { policy, planner, gate, cancel })
+        let loader = Loader::new(common, deployment, embodiment.stats_key, embodiment.depth)?;
+        let (first, planner) = loader.load(&bundle, 0)?;
+        Ok(Self { first, planner, gate, loader })
     }
 
     pub(super) fn policy_id(&self) -> &str {
-        &self.policy.spec().id
+        &self.first.policy.spec().id
     }
 
     /// Opens the wire and starts the threads; the control thread last, when everything that it needs is there.
@@ -116,11 +129,17 @@ impl Parts {
         let sender =
             CommandSender::new(&session, &deployment.robot, deployment.dry_run).map_err(CommandError::missing)?;
         let memory = deployment.lock_memory.then(lock_memory);
-        let sender = start("sender", || send(sender, commands_read, signs))?;
+        let sent = Arc::<Sent>::default();
+        let (counts, over) = (Arc::clone(&sent), Over::default());
+        let sender = start("sender", send(sender, commands_read, counts, over.watch()))?;
 
         let (reports_send, reports) = sync_channel(REPORTS_MAX);
         let (swaps_send, swaps) = channel();
-        let deadline = Deadline::start(Arc::new(self.cancel)).map_err(CommandError::missing)?;
+        let ticks_per_step = self.planner.ticks_per_step();
+        let shape = Shape::of(self.first.policy.spec(), &self.planner);
+        let swapping =
+            deployment.swap_from.clone().map(|dir| Swaps { dir, loader: self.loader, shape, ready: swaps_send });
+        let (ask_policy, swap_news) = swapping.map(swap::start).transpose()?.unzip();
         let looker = LookerPorts {
             orders: orders_read,
             answers: answers_write,
@@ -129,13 +148,8 @@ impl Parts {
             reports: reports_send,
             swaps,
         };
-        let looker = Looker::new(self.policy, self.planner.ticks_per_step(), deadline, looker);
-        let policy = start("policy", || {
-            Box::new(move || {
-                looker.run();
-                drop(swaps_send);
-            })
-        })?;
+        let looker = Looker::new(self.first, ticks_per_step, looker);
+        let policy = start("policy", move || looker.run())?;
 
         let ports = ControlPorts {
             signs: Arc::clone(signs),
@@ -147,36 +161,59 @@ impl Parts {
             snapshots: snapshots_write,
         };
         let control = Control::new(self.gate, self.planner.schedule, deployment.deadline, ports);
-        let (control, priority) = start_control(control, deployment.priority, &sender, &policy)?;
-        for given in [&priority, &memory].into_iter().flatten().filter(|_| deployment.realtime_required) {
-            if let Realtime::Refused(why) = given {
-                signs.end();
-                return Err(CommandError::missing(anyhow!("realtime.required: {why}")));
-            }
-        }
+        let (control, priority) = start_control(control, deployment.priority, [&sender, &policy], over)?;
+        require_realtime(deployment, [&priority, &memory]).inspect_err(|_| signs.end())?;
         // Last: now whoever sees the token may send.
-        let onboard = Onboard::listen(&session, &deployment.robot, Arc::clone(&assembler), Arc::clone(signs))
-            .map_err(CommandError::missing)?;
+        let onboard =
+            Onboard::listen(&session, &deployment.robot, Arc::clone(&assembler), Arc::clone(signs), ask_policy)
+                .map_err(CommandError::missing)?;
         let listeners = Listeners::new(&session, &deployment.robot);
-        let threads = Threads { control, others: Others(vec![("sender", sender), ("policy", policy)]) };
-        let told =
-            Told { policy_id, snapshots, reports, assembler, onboard, listeners, priority, memory, _session: session };
+        let threads = Threads { control, others: Others(vec![sender, policy]) };
+        let told = Told {
+            policy_id,
+            snapshots,
+            reports,
+            swaps: swap_news,
+            sent,
+            signs: Arc::clone(signs),
+            assembler,
+            onboard,
+            listeners,
+            priority,
+            memory,
+            _session: session,
+        };
         Ok(Running { threads, told, endpoint })
     }
 }
 
-fn start(name: &'static str, make: impl FnOnce() -> Box<dyn FnOnce() + Send>) -> CommandResult<JoinHandle<()>> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(make()).map_err(CommandError::missing)
+/// Starts a thread that must not end before the control thread.
+fn start(name: &'static str, work: impl FnOnce() + Send + 'static) -> CommandResult<Other> {
+    let (end, ends) = channel::<()>();
+    let work = move || {
+        let _end = end;
+        work();
+    };
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(CommandError::missing)?;
+    Ok(Other { name, thread, ends })
+}
+
+/// What was asked for and not given is an error where the deployment says so.
+fn require_realtime(deployment: &Deployment, given: [&Option<Realtime>; 2]) -> CommandResult {
+    match given.into_iter().flatten().find(|given| deployment.realtime_required && !given.is_given()) {
+        Some(refused) => Err(CommandError::missing(anyhow!("realtime.required: {refused}"))),
+        None => Ok(()),
+    }
 }
 
 /// The control thread; answers once it is known which priority it has.
 fn start_control(
     control: Control,
     priority: Option<u8>,
-    sender: &JoinHandle<()>,
-    policy: &JoinHandle<()>,
+    [sender, policy]: [&Other; 2],
+    over: Over,
 ) -> CommandResult<(JoinHandle<()>, Option<Realtime>)> {
-    let (sender, policy) = (sender.thread().clone(), policy.thread().clone());
+    let (sender, policy) = (sender.thread.thread().clone(), policy.thread.thread().clone());
     let (tell, told) = sync_channel(1);
     let work = move || {
         // Nobody listens only when the owner has gone.
@@ -187,63 +224,12 @@ fn start_control(
                 policy.unpark();
             }
         });
+        drop(over);
         sender.unpark();
         policy.unpark();
     };
-    let thread = start("control", || Box::new(work))?;
+    let thread = std::thread::Builder::new().name("control".to_owned()).spawn(work).map_err(CommandError::missing)?;
     let priority =
         told.recv().map_err(|_| CommandError::missing(anyhow!("the control thread ended while starting")))?;
     Ok((thread, priority))
-}
-
-/// The sender's thread: every command that is new, as soon as the control thread wakes it.
-fn send(
-    mut sender: CommandSender,
-    mut commands: SlotReader<Option<Command>>,
-    signs: &Arc<Signs>,
-) -> Box<dyn FnOnce() + Send> {
-    let signs = Arc::clone(signs);
-    let mut idle_while_ending = 0;
-    Box::new(move || {
-        // The control thread goes on for a while after the end was asked for; its last commands are holds, and go out.
-        while idle_while_ending < 10 {
-            match commands.take_new() {
-                Some(Some(command)) => {
-                    if let Err(error) = sender.send(command) {
-                        tracing::warn!("a command did not leave: {error}");
-                    }
-                }
-                _ => {
-                    idle_while_ending += u32::from(signs.is_ending());
-                    std::thread::park_timeout(SLEEP_MAX);
-                }
-            }
-        }
-    })
-}
-
-/// A policy for another robot would only ever be held.
-fn require_one_arm(bundle: &Bundle, stats_key: &str) -> CommandResult {
-    let statistics = bundle.statistics().get(stats_key).and_then(RowStats::one_arm);
-    let statistics = statistics.with_context(|| format!("{} cannot drive this robot", bundle.id()));
-    statistics.map(|_| ()).map_err(CommandError::usage)
-}
-
-/// What the policy needs of the first camera.
-fn require_pictures(spec: &PolicySpec, deployment: &Deployment) -> CommandResult {
-    let Some(camera) = deployment.pictures.cameras.first() else { return Ok(()) };
-    let missing = |what: &str| {
-        CommandError::usage(anyhow!(
-            "{} needs {what}, and camera {:?} has none; set it in the deployment file",
-            spec.id,
-            camera.name
-        ))
-    };
-    if spec.needs_depth && !camera.depth {
-        return Err(missing("depth"));
-    }
-    if spec.needs_extrinsics && camera.base_from_camera.is_none() {
-        return Err(missing("base_from_camera"));
-    }
-    Ok(())
 }

@@ -1,13 +1,18 @@
-//! How the daemon is doing, for people and machines: the `status` topic once a second and on change, and a summary at the end.
+//! How the daemon is doing, for people and machines: the `status` topic once a second and on change, figures for metrics and
+//! systemd, and a summary at the end.
 
+use super::figures::Figures;
 use super::parts::Told;
+use super::swap::SwapNews;
 use crate::deployment::Deployment;
-use crate::exit::CommandResult;
+use crate::statistics::{Quantiles, TailQuantiles, quantile_ms};
 use egogrid_runtime::camera::Stamp;
-use egogrid_runtime::live::{Histogram, LookReport, Realtime, Snapshot, clock};
+use egogrid_runtime::clock::Moment;
+use egogrid_runtime::live::{LookReport, Realtime, Snapshot, clock};
 use egogrid_runtime::safety::Intervention;
 use egogrid_runtime::stage::StageTimes;
 use egogrid_sim_bridge::convert::stamp_to_wire;
+use egogrid_sim_bridge::limits::COUNTS_MAX;
 use egogrid_sim_bridge::message::{Count, Header, PolicyStatus, StageTime};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -17,7 +22,6 @@ use std::time::{Duration, Instant};
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// Remarks that are kept.
 const REMARKS_MAX: usize = 16;
-const COUNTS_MAX: usize = egogrid_sim_bridge::limits::COUNTS_MAX;
 
 /// What is printed at the end.
 #[derive(Debug, Serialize)]
@@ -25,46 +29,34 @@ pub(super) struct Summary {
     policy: String,
     ticks: u64,
     ticks_missed: u64,
-    tick_late_ms: Option<Quantiles>,
-    look_ms: Option<Quantiles>,
+    tick_late_ms: Option<TailQuantiles>,
+    look_ms: Option<TailQuantiles>,
     /// Exposure to answer.
-    answer_age_ms: Option<Quantiles>,
-    outside_onnx_ms: Option<Quantiles>,
+    answer_age_ms: Option<TailQuantiles>,
+    outside_onnx_ms: Option<TailQuantiles>,
+    stages_ms: BTreeMap<&'static str, Quantiles>,
     counts: BTreeMap<String, u64>,
     remarks: Vec<String>,
     /// Why the stop is latched, if it is.
     pub(super) stopped: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct Quantiles {
-    p50: f64,
-    p99: f64,
-    p999: f64,
-    max: f64,
-}
-
-impl Quantiles {
-    fn of(histogram: &Histogram) -> Option<Self> {
-        let ms = |share| histogram.quantile(share).map(|time| time.as_secs_f64() * 1e3);
-        Some(Self { p50: ms(0.5)?, p99: ms(0.99)?, p999: ms(0.999)?, max: histogram.max().as_secs_f64() * 1e3 })
-    }
-}
-
 /// Tells.
 pub(super) struct Teller {
     told: Told,
     remarks: Vec<String>,
-    failures: BTreeMap<&'static str, u64>,
-    took: Histogram,
-    age: Histogram,
-    outside: Histogram,
+    /// Ids by number; the first one is that of the start.
+    policies: BTreeMap<u32, String>,
+    used: u32,
+    /// What people should know of the next policy.
+    next: Option<(u32, String)>,
+    figures: Figures,
     newest: Option<(StageTimes, Duration)>,
     last: Option<(Instant, &'static str, Option<usize>)>,
 }
 
 impl Teller {
-    pub(super) fn new(deployment: &Deployment, told: Told) -> CommandResult<Self> {
+    pub(super) fn new(deployment: &Deployment, told: Told) -> Self {
         let mut remarks = Vec::new();
         for (what, given) in [("real-time priority", &told.priority), ("locked memory", &told.memory)] {
             match given {
@@ -79,8 +71,11 @@ impl Teller {
         for remark in &remarks {
             tracing::info!("{remark}");
         }
-        let (took, age, outside) = (Histogram::default(), Histogram::default(), Histogram::default());
-        Ok(Self { told, remarks, failures: BTreeMap::new(), took, age, outside, newest: None, last: None })
+        let given = |given: &Option<Realtime>| given.as_ref().map(Realtime::is_given);
+        let (priority, memory_locked) = (given(&told.priority), given(&told.memory));
+        let figures = Figures { priority, memory_locked, ..Figures::default() };
+        let policies = BTreeMap::from([(0, told.policy_id.clone())]);
+        Self { told, remarks, policies, used: 0, next: None, figures, newest: None, last: None }
     }
 
     /// One more thing that people should know.
@@ -92,63 +87,125 @@ impl Teller {
     }
 
     /// Waits for the next look, at most `wait_max`; books what has come, and publishes when it is time or something has
-    /// changed.
-    pub(super) fn tell(&mut self, wait_max: Duration) {
+    /// changed. Whether it published.
+    pub(super) fn tell(&mut self, wait_max: Duration) -> bool {
         if let Ok(report) = self.told.reports.recv_timeout(wait_max) {
             self.book(&report);
         }
         while let Ok(report) = self.told.reports.try_recv() {
             self.book(&report);
         }
-        let snapshot = *self.told.snapshots.newest();
-        let (mode, why) = (mode(&snapshot), snapshot.why.map(|why| why.kind()));
+        while let Some(news) = self.told.swaps.as_ref().and_then(|news| news.try_recv().ok()) {
+            self.hear(news);
+        }
+        self.refresh();
+        let (mode, snapshot) = (self.figures.mode, &self.figures.snapshot);
+        let why = snapshot.why.map(|why| why.kind());
         let why = why.and_then(|kind| Intervention::KINDS.iter().position(|known| *known == kind));
         let due = self.last.is_none_or(|(at, last_mode, last_why)| {
             at.elapsed() >= TELL_EVERY || last_mode != mode || (mode != "running" && last_why != why)
         });
-        if !due {
-            return;
+        if due {
+            self.last = Some((Instant::now(), mode, why));
+            let status = self.status();
+            if let Err(error) = self.told.listeners.status(&status) {
+                tracing::warn!("status: {error}");
+            }
         }
-        self.last = Some((Instant::now(), mode, why));
-        let status = self.status(&snapshot, mode);
-        if let Err(error) = self.told.listeners.status(&status) {
-            tracing::warn!("status: {error}");
+        due
+    }
+
+    /// As of the last [`Self::tell`].
+    pub(super) fn figures(&self) -> &Figures {
+        &self.figures
+    }
+
+    /// One line for people.
+    pub(super) fn line(&self) -> String {
+        match self.detail() {
+            detail if detail.is_empty() => format!("{}, {}", self.figures.mode, self.figures.policy_id),
+            detail => format!("{}, {}: {detail}", self.figures.mode, self.figures.policy_id),
         }
     }
 
     fn book(&mut self, report: &LookReport) {
-        self.took.add(report.took);
-        self.age.add(report.age);
+        let figures = &mut self.figures;
+        figures.look.add(report.took);
+        figures.answer_age.add(report.age);
+        figures.reports_dropped = report.dropped;
         match &report.result {
             Ok(chunk) => {
-                self.outside.add(chunk.times.outside_onnx());
+                figures.outside_onnx.add(chunk.times.outside_onnx());
+                chunk.times.iter().for_each(|(stage, time)| figures.stages.entry(stage).or_default().add(time));
                 self.newest = Some((chunk.times, report.age));
             }
             Err(error) => {
                 tracing::warn!("look {}: {error}", report.order.look);
-                *self.failures.entry(error.kind()).or_default() += 1;
+                *figures.look_failures.entry(error.kind()).or_default() += 1;
             }
+        }
+        if report.policy != self.used {
+            self.used = report.policy;
+            figures.swaps += 1;
+            self.next.take_if(|(number, _)| *number <= self.used);
+            self.policies.retain(|number, _| *number >= self.used);
+            self.last = None;
+            tracing::info!("policy {} has taken over", self.policy_id());
         }
     }
 
-    fn status(&self, snapshot: &Snapshot, mode: &'static str) -> PolicyStatus {
-        let now = clock::now();
-        let ms = |name: &str, ms: f64| StageTime { stage: name.to_owned(), ms };
-        let counts = self.counts(snapshot); // before the lock below: it takes the same one
-        let assembler = self.told.assembler.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut timings = Vec::new();
-        let named = [("tick_late", &snapshot.lateness), ("look", &self.took), ("answer_age", &self.age)];
-        for (name, histogram) in named {
-            for (quantile, share) in [("p50", 0.5), ("p99", 0.99), ("max", 1.0)] {
-                let value = histogram.quantile(share).map(|time| time.as_secs_f64() * 1e3);
-                timings.extend(value.map(|value| ms(&format!("{name}_{quantile}"), value)));
+    fn hear(&mut self, news: SwapNews) {
+        let (number, said) = match news {
+            SwapNews::Loading(name) => (u32::MAX, format!("policy {name:?} is being loaded")),
+            SwapNews::Ready { name, number, id, warning } => {
+                let warning = warning.map(|warning| format!("; {warning}")).unwrap_or_default();
+                let said = format!("policy {id} from {name:?} is ready and begins with the next episode{warning}");
+                self.policies.insert(number, id);
+                (number, said)
             }
+            SwapNews::Refused { name, why } => {
+                self.figures.swaps_refused += 1;
+                (u32::MAX, format!("policy {name:?} cannot take over: {why}"))
+            }
+        };
+        tracing::info!("{said}");
+        self.next = Some((number, said));
+        self.last = None;
+    }
+
+    fn policy_id(&self) -> &str {
+        self.policies.get(&self.used).map_or("", String::as_str)
+    }
+
+    fn refresh(&mut self) {
+        let snapshot = *self.told.snapshots.newest();
+        let ending = self.told.signs.is_ending();
+        let (now, policy_id) = (clock::now(), self.policy_id().to_owned());
+        let figures = &mut self.figures;
+        (figures.snapshot, figures.mode, figures.policy_id) = (snapshot, mode(&snapshot, ending), policy_id);
+        figures.refusals = self.told.onboard.refusals();
+        figures.sent = self.told.sent.counts();
+        figures.operator_seen = self.told.signs.last_operator().map(|(_, seen)| seen);
+        let assembler = self.told.assembler.lock().unwrap_or_else(PoisonError::into_inner);
+        (figures.exposed, figures.state_measured) = (assembler.exposed(), assembler.state_measured());
+        let sets = assembler.sets();
+        (figures.sets, figures.missing_depth) = (sets.sets(), sets.counters().missing_depth);
+        figures.cameras_lost = sets.lost(now).count();
+    }
+
+    fn detail(&self) -> String {
+        match (self.figures.snapshot.stopped, self.figures.snapshot.why) {
+            (Some(reason), _) => format!("stopped: {reason}"),
+            (None, Some(why)) if self.figures.mode != "running" => why.to_string(),
+            _ => String::new(),
         }
-        if let Some(measured) = assembler.state_measured() {
-            timings.push(ms("state_age", now.seconds_since(measured) * 1e3));
-        }
-        let mut remarks = self.remarks.clone();
-        remarks.extend(assembler.sets().lost(now).map(|lost| format!("camera: {lost}")));
+    }
+
+    fn status(&self) -> PolicyStatus {
+        let (now, figures) = (clock::now(), &self.figures);
+        let snapshot = &figures.snapshot;
+        let ms = |name: &str, ms: f64| StageTime { stage: name.to_owned(), ms };
+        let age_ms = |since: Moment| now.seconds_since(since) * 1e3;
         let (stages, latency_ms) = match &self.newest {
             Some((times, age)) => (
                 times.iter().map(|(stage, time)| ms(stage.name(), time.as_secs_f64() * 1e3)).collect(),
@@ -156,23 +213,22 @@ impl Teller {
             ),
             None => (Vec::new(), 0.0),
         };
-        let stamp = stamp_to_wire(Stamp { ns: clock::calendar().ns }).unwrap_or_default();
-        let detail = match (snapshot.stopped, snapshot.why) {
-            (Some(reason), _) => format!("stopped: {reason}"),
-            (None, Some(why)) if mode != "running" => why.to_string(),
-            _ => String::new(),
-        };
+        let (instruction, remarks) = self.said(now);
+        let counts = figures.counts().into_iter().take(COUNTS_MAX); // all there can be, see figures.rs
         PolicyStatus {
-            header: Header { stamp, frame_id: String::new() },
-            mode: mode.to_owned(),
-            detail,
-            policy_id: self.told.policy_id.clone(),
-            instruction: assembler.instruction().unwrap_or_default().to_owned(),
-            observation_age_ms: snapshot.exposed.map_or(0.0, |exposed| now.seconds_since(exposed) * 1e3),
+            header: Header {
+                stamp: stamp_to_wire(Stamp { ns: clock::calendar().ns }).unwrap_or_default(),
+                frame_id: String::new(),
+            },
+            mode: figures.mode.to_owned(),
+            detail: self.detail(),
+            policy_id: figures.policy_id.clone(),
+            instruction,
+            observation_age_ms: snapshot.exposed.or(figures.exposed).map_or(0.0, age_ms),
             latency_ms,
             stages,
-            timings,
-            counts: counts.into_iter().take(COUNTS_MAX).map(|(name, count)| Count { name, count }).collect(),
+            timings: timings(figures, age_ms),
+            counts: counts.map(|(name, count)| Count { name, count }).collect(),
             remarks,
             looks: snapshot.looks,
             policy_failures: snapshot.answers_failed,
@@ -181,56 +237,71 @@ impl Teller {
         }
     }
 
-    /// Everything that is counted, zeros left out.
-    fn counts(&self, snapshot: &Snapshot) -> BTreeMap<String, u64> {
-        let mut counts: BTreeMap<String, u64> = [
-            ("answers_taken", snapshot.answers_taken),
-            ("answers_late", snapshot.answers_late),
-            ("answers_failed", snapshot.answers_failed),
-            ("ticks_missed", snapshot.ticks_missed),
-            ("rearms_refused", u64::from(snapshot.rearms_refused)),
-            ("episodes", u64::from(snapshot.episodes)),
-        ]
-        .map(|(name, count)| (name.to_owned(), count))
-        .into();
-        counts.extend(self.failures.iter().map(|(kind, count)| (format!("look_{kind}"), *count)));
-        let refusals = self.told.onboard.refusals();
-        counts.extend(refusals.iter().map(|(kind, count)| (format!("picture_{kind}"), *count)));
-        let gate = Intervention::KINDS.iter().zip(snapshot.counters.by_kind);
-        counts.extend(gate.map(|(kind, count)| (format!("gate_{kind}"), count)));
-        let sets = self.told.assembler.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.insert("sets".to_owned(), sets.sets().sets());
-        counts.insert("picture_missing_depth".to_owned(), sets.sets().counters().missing_depth);
-        counts.retain(|_, count| *count > 0);
-        counts
+    /// The instruction, and what is true at the moment besides the remarks that stay.
+    fn said(&self, now: Moment) -> (String, Vec<String>) {
+        let assembler = self.told.assembler.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut remarks = self.remarks.clone();
+        remarks.extend(self.next.iter().map(|(_, said)| said.clone()));
+        remarks.extend(assembler.sets().lost(now).map(|lost| format!("camera: {lost}")));
+        let instruction = assembler.instruction().unwrap_or_default().to_owned();
+        if instruction.is_empty() {
+            remarks.push("no instruction yet: nothing is looked at".to_owned());
+        }
+        (instruction, remarks)
     }
 
     /// The last status, and the summary.
     pub(super) fn end(mut self) -> Summary {
         self.last = None;
         self.tell(Duration::ZERO);
-        let snapshot = *self.told.snapshots.newest();
+        let figures = &self.figures;
+        let stages = figures.stages.iter();
         Summary {
-            policy: self.told.policy_id.clone(),
-            ticks: snapshot.ticks,
-            ticks_missed: snapshot.ticks_missed,
-            tick_late_ms: Quantiles::of(&snapshot.lateness),
-            look_ms: Quantiles::of(&self.took),
-            answer_age_ms: Quantiles::of(&self.age),
-            outside_onnx_ms: Quantiles::of(&self.outside),
-            counts: self.counts(&snapshot),
+            policy: figures.policy_id.clone(),
+            ticks: figures.snapshot.ticks,
+            ticks_missed: figures.snapshot.ticks_missed,
+            tick_late_ms: TailQuantiles::of_ms(&figures.snapshot.lateness),
+            look_ms: TailQuantiles::of_ms(&figures.look),
+            answer_age_ms: TailQuantiles::of_ms(&figures.answer_age),
+            outside_onnx_ms: TailQuantiles::of_ms(&figures.outside_onnx),
+            stages_ms: stages.filter_map(|(stage, times)| Some((stage.name(), Quantiles::of_ms(times)?))).collect(),
+            counts: figures.counts(),
             remarks: self.remarks.clone(),
-            stopped: snapshot.stopped.map(|reason| reason.to_string()),
+            stopped: figures.snapshot.stopped.map(|reason| reason.to_string()),
         }
     }
 }
 
-/// One word.
-fn mode(snapshot: &Snapshot) -> &'static str {
-    match (snapshot.stopped, snapshot.held) {
+/// Quantiles and ages by name; at most as many as a status has room for (`STAGES_MAX`).
+fn timings(figures: &Figures, age_ms: impl Fn(Moment) -> f64) -> Vec<StageTime> {
+    let ms = |name: String, ms: f64| StageTime { stage: name, ms };
+    let mut timings = Vec::new();
+    let named = [
+        ("tick_late", &figures.snapshot.lateness),
+        ("look", &figures.look),
+        ("answer_age", &figures.answer_age),
+        ("outside_onnx", &figures.outside_onnx),
+    ];
+    for (name, times) in named {
+        for (quantile, share) in [("p50", 0.5), ("p99", 0.99), ("max", 1.0)] {
+            timings.extend(quantile_ms(times, share).map(|value| ms(format!("{name}_{quantile}"), value)));
+        }
+    }
+    let ages = [
+        ("picture_age", figures.exposed),
+        ("state_age", figures.state_measured),
+        ("operator_age", figures.operator_seen),
+    ];
+    timings.extend(ages.into_iter().filter_map(|(name, since)| Some(ms(name.to_owned(), age_ms(since?)))));
+    timings
+}
+
+/// One word of [`super::figures::MODES`].
+fn mode(snapshot: &Snapshot, ending: bool) -> &'static str {
+    match (snapshot.stopped, ending) {
         (Some(_), _) => "stopped",
-        (None, true) => "holding",
-        (None, false) if snapshot.ticks == 0 => "holding",
+        (None, true) => "ending",
+        (None, false) if snapshot.held || snapshot.ticks == 0 => "holding",
         (None, false) => "running",
     }
 }
