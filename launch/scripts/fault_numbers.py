@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import statistics
@@ -15,10 +16,12 @@ from typing import Any
 
 import fault_trace
 from fault_cases import peer
-from fault_processes import Memory, NotAsExpected, Scene, summary
+from fault_processes import CONTROL_HZ, Memory, NotAsExpected, Scene, summary
 
 DRIVE_S, TURNS = 20.0, 3
 TICK_LATE_MS_MAX, OUTSIDE_ONNX_MS_MAX, INTERVAL_RATIO_MAX, GROWTH_MIB_MAX = 1.0, 2.0, 1.01, 8.0
+# Below the control thread, which it must not delay.
+PROBE, PROBE_PRIORITY = str(Path(__file__).parent / "fault_probe.py"), 79
 # Buffers and caches are filled in the beginning.
 WARM_SHARE = 0.2
 
@@ -60,10 +63,14 @@ def made(one: Made, out: Path) -> list[Number]:
 
 @dataclass(frozen=True)
 class _Drive:
-    """What the daemon tells at its end, and the intervals between its ticks, from the stamps of its commands."""
+    """What the daemon tells at its end, and the intervals between its ticks, from the stamps of its commands.
+
+    `machine_late_ms`: quantiles of a thread that only sleeps, at the same time; None without real-time priority.
+    """
 
     told: dict[str, Any]
     intervals_ms: list[float]
+    machine_late_ms: dict[str, float] | None
 
 
 def numbers() -> list[Made]:
@@ -73,7 +80,8 @@ def numbers() -> list[Made]:
 def _priority(out: Path) -> list[Number]:
     found: list[Number] = []
     for what, realtime in (("with real-time priority", True), ("without", False)):
-        told = _drive(out / f"ticks-{what.replace(' ', '-')}", realtime, busy=True, wedged=False).told
+        drive = _drive(out / f"ticks-{what.replace(' ', '-')}", realtime, busy=True, wedged=False)
+        told = drive.told
         late = told["tick_late_ms"]
         target = TICK_LATE_MS_MAX if realtime else None
         found += [
@@ -82,6 +90,11 @@ def _priority(out: Path) -> list[Number]:
             Number(f"ticks left out {what}", told["ticks_missed"], None),
         ]
         if realtime:
+            machine = drive.machine_late_ms or {}
+            found += [
+                Number("the same of a thread that only sleeps, beside it: p99.9, ms", machine["p999"], None),
+                Number("the same of a thread that only sleeps, beside it: largest, ms", machine["max"], None),
+            ]
             found.append(Number("outside ONNX Runtime p99, every processor busy, ms", told["outside_onnx_ms"]["p99"], OUTSIDE_ONNX_MS_MAX))
     return found
 
@@ -110,6 +123,7 @@ def _drive(directory: Path, realtime: bool, busy: bool, wedged: bool) -> _Drive:
             peer(scene, "subscriber", "--connect", scene.endpoint).signal(signal.SIGSTOP)
         scene.world("--episodes", "100", task="drawer-open,window-open")
         scene.wait_moving()
+        probe = scene.start("probe", [sys.executable, PROBE, str(1e3 / CONTROL_HZ), str(PROBE_PRIORITY)]) if realtime else None
         others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)] if busy else []
         try:
             time.sleep(DRIVE_S)
@@ -117,12 +131,14 @@ def _drive(directory: Path, realtime: bool, busy: bool, wedged: bool) -> _Drive:
             for process in others:
                 process.kill()
                 process.wait()
+        if probe:
+            probe.end()
         told = summary(daemon)
         intervals = fault_trace.tick_intervals_ms(scene.trace().received)
     priority = next(iter(remark for remark in told["remarks"] if remark.startswith("real-time priority")), "")
     if realtime and not priority.endswith("yes"):
         raise NotAsExpected(f"this system gives none: {priority}")
-    return _Drive(told, intervals)
+    return _Drive(told, intervals, json.loads(probe.printed()) if probe else None)
 
 
 def soak(minutes: float) -> Made:
