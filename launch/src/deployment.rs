@@ -11,7 +11,7 @@ use egogrid_runtime::observation_set::{CameraSpec, SetRules};
 use egogrid_runtime::safety::Bound;
 use egogrid_runtime::schedule::ScheduleConfig;
 use egogrid_sim_bridge::limits::IMAGE_SIDE_PX_MAX;
-use egogrid_sim_bridge::session::{RobotName, SessionConfig};
+use egogrid_sim_bridge::session::{Keys, KeysConfig, RobotName, SessionConfig, SessionError};
 use nalgebra::{Isometry3, Matrix3, Rotation3, Translation3, UnitQuaternion};
 use serde::Deserialize;
 use std::fmt::{Debug, Display};
@@ -34,6 +34,9 @@ struct Config {
     cameras: Vec<CameraConfig>,
     pictures: PicturesConfig,
     wire: SessionConfig,
+    /// Absent: our own.
+    #[serde(default)]
+    keys: KeysConfig,
     realtime: RealtimeConfig,
     #[serde(default)]
     operations: OperationsConfig,
@@ -101,8 +104,8 @@ struct OperationsConfig {
 /// What the process trusts.
 #[derive(Debug, Clone)]
 pub struct Deployment {
-    /// Part of every key.
-    pub robot: RobotName,
+    /// Whose keys, and which.
+    pub keys: Keys,
     /// File of the robot's bounds.
     pub embodiment: PathBuf,
     /// How often the control thread ticks.
@@ -119,7 +122,7 @@ pub struct Deployment {
     pub schedule: ScheduleConfig,
     /// Cameras; the policy sees the first.
     pub pictures: SetRules,
-    /// Loopback only.
+    /// Loopback, or beyond it with certificates and an access list.
     pub wire: SessionConfig,
     /// `SCHED_FIFO` priority of the control thread; `None`: an ordinary thread.
     pub priority: Option<u8>,
@@ -207,9 +210,14 @@ impl Config {
                 "what to do, or no such line: then it waits for one on the wire",
             ));
         }
-        self.wire.checked().map_err(|error| file.refused("wire", "listen", error))?;
         let swap_from = self.policy.swap_from.map(|dir| directory(file, &dir)).transpose()?;
         let metrics = self.operations.metrics.map(|address| loopback(file, &address)).transpose()?;
+        let cameras: Vec<&str> = self.cameras.iter().map(|camera| camera.name.as_str()).collect();
+        let wire = wire(self.wire, &cameras, file)?;
+        let keys = self.keys.checked(&robot, &cameras).map_err(|error| {
+            let quoted = if error.topic.contains('/') { format!("\"{}\"", error.topic) } else { error.topic.clone() };
+            file.refused("keys", &quoted, error)
+        })?;
         let priority = match self.realtime.priority {
             Bound::At(priority) if (1..=99).contains(&priority) => Some(priority),
             Bound::At(priority) => {
@@ -223,7 +231,7 @@ impl Config {
             Bound::Unbounded(_) => None,
         };
         Ok(Deployment {
-            robot,
+            keys,
             embodiment: file.beside(&self.robot.embodiment),
             rate,
             bundle: file.beside(&self.policy.bundle),
@@ -232,7 +240,7 @@ impl Config {
             swap_from,
             schedule: self.schedule,
             pictures: pictures(self.cameras, &self.pictures, file)?,
-            wire: self.wire,
+            wire,
             priority,
             lock_memory: self.realtime.lock_memory,
             realtime_required: self.realtime.required,
@@ -254,6 +262,28 @@ fn loopback(file: &File<'_>, address: &str) -> CommandResult<SocketAddr> {
     let allowed =
         "ADDRESS:PORT on loopback, e.g. 127.0.0.1:9464; beyond this machine put a proxy with a login in front";
     found.ok_or_else(|| file.wrong("operations", "metrics", address, allowed))
+}
+
+/// Endpoints and what protects them; files are relative to the deployment's, and read when the session opens.
+fn wire(config: SessionConfig, cameras: &[&str], file: &File<'_>) -> CommandResult<SessionConfig> {
+    config.checked().map_err(|error| {
+        let (section, key) = match &error {
+            SessionError::Unprotected { missing, .. } => ("wire", *missing),
+            SessionError::Unused { unused } => ("wire", *unused),
+            SessionError::CertificateName { role, .. } => ("wire.access", role.split('.').next().unwrap_or_default()),
+            SessionError::NobodyMay => ("wire", "access"),
+            _ if config.listen.is_empty() => ("wire", "connect"),
+            _ => ("wire", "listen"),
+        };
+        file.refused(section, key, &error)
+    })?;
+    let names = config.access.iter().flat_map(|access| access.cameras.keys());
+    if let Some(unknown) = names.into_iter().find(|name| !cameras.contains(&name.as_str())) {
+        let expected = format!("names of [[cameras]]: {}", cameras.join(", "));
+        return Err(file.wrong("wire.access", "cameras", unknown, expected));
+    }
+    let tls = config.tls.as_ref().map(|tls| tls.beside(file.path.parent().unwrap_or(Path::new("."))));
+    Ok(SessionConfig { tls, ..config })
 }
 
 fn pictures(cameras: Vec<CameraConfig>, config: &PicturesConfig, file: &File<'_>) -> CommandResult<SetRules> {
@@ -366,7 +396,7 @@ mod tests {
     #[test]
     fn the_shipped_deployment_is_one() {
         let deployment = read(&shipped()).unwrap();
-        assert_eq!(deployment.robot.as_str(), "sim0");
+        assert_eq!(deployment.keys.robot().as_str(), "sim0");
         assert!(deployment.pictures.cameras[0].base_from_camera.is_some());
         assert!(deployment.bundle.ends_with("../../policies/shipped/metaworld/bundle"));
     }

@@ -16,13 +16,18 @@ pub mod video;
 pub mod view;
 
 use clap::Parser;
+use egogrid_sim_bridge::endpoint::WireWatch;
 use std::process::ExitCode;
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Parses the command line, runs the command, prints its error, returns the exit code.
 pub fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("EGOGRID_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,zenoh=error,re_sdk=error,ort=error"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let told = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(filter);
+    tracing_subscriber::registry().with(told).with(WireWatch::layer()).init();
     match commands::run(&cli::Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failed) => {

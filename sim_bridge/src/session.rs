@@ -1,10 +1,21 @@
-//! What a zenoh session may do: named endpoints on loopback, and nothing else. No I/O; `endpoint` opens it.
+//! What a zenoh session may do: named endpoints, on loopback or with TLS on both sides, and nothing else. No I/O; `endpoint`
+//! opens it and reads the certificates.
 //!
 //! From: the deployment file. To: a zenoh configuration without discovery of any kind, and the keys of one robot.
 
+mod access;
+mod error;
+mod keys;
+mod place;
+
+pub use access::AccessConfig;
+pub use error::SessionError;
+pub use keys::{CommandType, KeyConfig, KeyError, Keys, KeysConfig, StateType, TypedKey};
+pub use place::{Endpoint, LoopbackEndpoint, TlsEndpoint};
+
 use crate::limits::PAYLOAD_BYTES_MAX;
 use serde::Deserialize;
-use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 
 /// Endpoints as the file says them. Unknown keys are errors, so a typo cannot become a default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -16,160 +27,132 @@ pub struct SessionConfig {
     /// Where to connect to.
     #[serde(default)]
     pub connect: Vec<String>,
+    /// Certificates; needed by every endpoint `tls/HOST:PORT`.
+    pub tls: Option<TlsConfig>,
+    /// Who may do what; needed by the same.
+    pub access: Option<AccessConfig>,
 }
 
-/// Why there is no session.
-#[derive(Debug, thiserror::Error)]
-pub enum SessionError {
-    /// An endpoint that other machines could reach, or that is on one.
-    #[error(
-        "endpoint {endpoint} is not on loopback; beyond this machine needs mutual TLS and an access-control list, not built yet: \
-             use tcp/127.0.0.1:PORT"
-    )]
-    NotLoopback {
-        /// As written.
-        endpoint: String,
-    },
-    /// Not an endpoint that is understood.
-    #[error(
-        "endpoint {endpoint:?} is not tcp/ADDRESS:PORT with a numeric address, e.g. tcp/127.0.0.1:7447; \
-             names and options (?, #) are not accepted"
-    )]
-    Endpoint {
-        /// As written.
-        endpoint: String,
-    },
-    /// Port 0 makes sense only for listening.
-    #[error("endpoint {endpoint} has port 0: connect to the port that the other side listens on")]
-    NoPort {
-        /// As written.
-        endpoint: String,
-    },
-    /// Neither listens nor connects.
-    #[error("no endpoint: set `listen` or `connect`, e.g. listen = [\"tcp/127.0.0.1:0\"]")]
-    Nowhere,
-    /// Not a robot's name.
-    #[error("robot name {name:?}: use 1 to 64 of a-z, 0-9, _ and -; it is part of every key")]
-    RobotName {
-        /// As written.
-        name: String,
-    },
-    /// Zenoh said no.
-    #[error("zenoh does not open on {endpoints:?}: {detail}; is the port in use? Port 0 takes a free one")]
-    Open {
-        /// All of them.
-        endpoints: Vec<String>,
-        /// Its words.
-        detail: String,
-    },
-    /// No free port.
-    #[error("no free TCP port on loopback: {detail}")]
-    NoFreePort {
-        /// The system's words.
-        detail: String,
-    },
+/// Three PEM files, named as in zenoh's own configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// Certificates of the authority that signed those of all peers.
+    pub root_ca_certificate: PathBuf,
+    /// Our own certificate, and those between it and the authority's.
+    pub certificate: PathBuf,
+    /// Its key; nobody but the owner may read it.
+    pub private_key: PathBuf,
 }
 
-/// A TCP endpoint on this machine's loopback.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LoopbackEndpoint {
-    address: SocketAddr,
-}
-
-impl LoopbackEndpoint {
-    /// Reads `tcp/ADDRESS:PORT`.
-    ///
-    /// # Errors
-    /// Anything else, and any address that is not loopback.
-    pub fn parse(endpoint: &str) -> Result<Self, SessionError> {
-        let address = endpoint.strip_prefix("tcp/").and_then(|text| text.parse::<SocketAddr>().ok());
-        let Some(address) = address else {
-            return Err(SessionError::Endpoint { endpoint: endpoint.to_owned() });
-        };
-        let loopback = match address.ip() {
-            IpAddr::V4(ip) => ip.is_loopback(),
-            IpAddr::V6(ip) => ip.is_loopback() && address.to_string() == format!("[::1]:{}", address.port()),
-        };
-        if !loopback {
-            return Err(SessionError::NotLoopback { endpoint: endpoint.to_owned() });
-        }
-        Ok(Self { address })
-    }
-
-    /// Address and port.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// The same address with another port.
+impl TlsConfig {
+    /// The same files, relative to a directory.
     #[must_use]
-    pub fn with_port(mut self, port: u16) -> Self {
-        self.address.set_port(port);
-        self
+    pub fn beside(&self, directory: &Path) -> Self {
+        Self {
+            root_ca_certificate: directory.join(&self.root_ca_certificate),
+            certificate: directory.join(&self.certificate),
+            private_key: directory.join(&self.private_key),
+        }
     }
 }
 
-impl std::fmt::Display for LoopbackEndpoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "tcp/{}", self.address)
-    }
-}
-
-/// Endpoints that have been checked.
+/// Endpoints that have been checked, and what protects them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoints {
-    listen: Vec<LoopbackEndpoint>,
-    connect: Vec<LoopbackEndpoint>,
+    listen: Vec<Endpoint>,
+    connect: Vec<Endpoint>,
+    /// There if an endpoint needs them.
+    protection: Option<(TlsConfig, AccessConfig)>,
 }
 
 impl SessionConfig {
     /// Listens on a free port of loopback: what a process uses that starts its own worker.
     pub fn loopback() -> Self {
-        Self { listen: vec!["tcp/127.0.0.1:0".to_owned()], connect: Vec::new() }
+        Self { listen: vec!["tcp/127.0.0.1:0".to_owned()], ..Self::default() }
     }
 
     /// What may be opened.
     ///
     /// # Errors
-    /// An endpoint beyond loopback or unreadable, or none at all.
+    /// An endpoint beyond loopback without certificates or access list, an unreadable one, or none at all.
     pub fn checked(&self) -> Result<Endpoints, SessionError> {
-        let parse = |endpoints: &[String]| {
-            endpoints.iter().map(|text| LoopbackEndpoint::parse(text)).collect::<Result<Vec<_>, _>>()
-        };
+        let parse =
+            |endpoints: &[String]| endpoints.iter().map(|text| Endpoint::parse(text)).collect::<Result<Vec<_>, _>>();
         let (listen, connect) = (parse(&self.listen)?, parse(&self.connect)?);
         if listen.is_empty() && connect.is_empty() {
             return Err(SessionError::Nowhere);
         }
-        match connect.iter().find(|endpoint| endpoint.address.port() == 0) {
-            Some(endpoint) => Err(SessionError::NoPort { endpoint: endpoint.to_string() }),
-            None => Ok(Endpoints { listen, connect }),
+        if let Some(endpoint) = connect.iter().find(|endpoint| endpoint.port() == 0) {
+            return Err(SessionError::NoPort { endpoint: endpoint.to_string() });
         }
+        if let Some(endpoint) = listen.iter().find(|endpoint| endpoint.address().is_none()) {
+            return Err(SessionError::ListenName { endpoint: endpoint.to_string() });
+        }
+        let beyond = listen.iter().chain(&connect).find(|endpoint| matches!(endpoint, Endpoint::Tls(_)));
+        let protection = match (beyond, &self.tls, &self.access) {
+            (None, None, None) => None,
+            (None, Some(_), _) => return Err(SessionError::Unused { unused: "tls" }),
+            (None, None, Some(_)) => return Err(SessionError::Unused { unused: "access" }),
+            (Some(endpoint), None, _) => {
+                return Err(SessionError::Unprotected { endpoint: endpoint.to_string(), missing: "tls" });
+            }
+            (Some(endpoint), _, None) => {
+                return Err(SessionError::Unprotected { endpoint: endpoint.to_string(), missing: "access" });
+            }
+            (Some(_), Some(tls), Some(access)) => {
+                access.check()?;
+                Some((tls.clone(), access.clone()))
+            }
+        };
+        Ok(Endpoints { listen, connect, protection })
     }
 }
 
 impl Endpoints {
     /// Where to listen.
-    pub fn listen(&self) -> &[LoopbackEndpoint] {
+    pub fn listen(&self) -> &[Endpoint] {
         &self.listen
+    }
+
+    /// Where to connect to.
+    pub fn connect(&self) -> &[Endpoint] {
+        &self.connect
+    }
+
+    /// Certificates, if an endpoint needs them.
+    pub fn tls(&self) -> Option<&TlsConfig> {
+        self.protection.as_ref().map(|(tls, _)| tls)
+    }
+
+    /// Who may do what, if an endpoint needs that.
+    pub fn access(&self) -> Option<&AccessConfig> {
+        self.protection.as_ref().map(|(_, access)| access)
+    }
+
+    /// The first endpoint that is not loopback.
+    pub fn beyond(&self) -> Option<&Endpoint> {
+        self.listen.iter().chain(&self.connect).find(|endpoint| matches!(endpoint, Endpoint::Tls(_)))
     }
 
     /// The same with other places to listen.
     #[must_use]
-    pub fn with_listen(mut self, listen: Vec<LoopbackEndpoint>) -> Self {
+    pub fn with_listen(mut self, listen: Vec<Endpoint>) -> Self {
         self.listen = listen;
         self
     }
 
-    /// The zenoh configuration: these endpoints, no scouting, no administration, bounded messages.
+    /// The zenoh configuration: these endpoints, no scouting, no administration, bounded messages; certificates and access
+    /// list where an endpoint needs them.
     ///
     /// # Errors
-    /// Zenoh does not know one of the settings: another version of it.
-    pub fn zenoh_config(&self) -> Result<zenoh::Config, SessionError> {
-        let list = |endpoints: &[LoopbackEndpoint]| {
+    /// Zenoh does not know one of the settings: another version of it. Endpoints beyond loopback, and no keys.
+    pub fn zenoh_config(&self, keys: Option<&Keys>) -> Result<zenoh::Config, SessionError> {
+        let list = |endpoints: &[Endpoint]| {
             let quoted: Vec<String> = endpoints.iter().map(|endpoint| format!("\"{endpoint}\"")).collect();
             format!("[{}]", quoted.join(","))
         };
-        let settings = [
+        let mut settings = vec![
             // Who listens nowhere is a client of the one that it connects to: a router passes messages between its clients,
             // but not between peers that cannot see each other.
             ("mode", if self.listen.is_empty() { "\"client\"" } else { "\"peer\"" }.to_owned()),
@@ -190,6 +173,14 @@ impl Endpoints {
             ("transport/link/tx/queue/congestion_control/drop/wait_before_drop", "0".to_owned()),
             ("transport/link/tx/queue/congestion_control/drop/max_wait_before_drop_fragments", "0".to_owned()),
         ];
+        if let Some((tls, access)) = &self.protection {
+            let Some(keys) = keys else {
+                let endpoint = self.beyond().map(ToString::to_string).unwrap_or_default();
+                return Err(SessionError::LoopbackOnly { endpoint });
+            };
+            settings.push(("transport/link/tls", tls.zenoh().to_string()));
+            settings.push(("access_control", access.zenoh(keys).to_string()));
+        }
         let mut config = zenoh::Config::default();
         for (key, value) in settings {
             config.insert_json5(key, &value).map_err(|error| SessionError::Open {
@@ -202,6 +193,25 @@ impl Endpoints {
 
     pub(crate) fn names(&self) -> Vec<String> {
         self.listen.iter().chain(&self.connect).map(ToString::to_string).collect()
+    }
+}
+
+impl TlsConfig {
+    /// Zenoh's `transport/link/tls`: both sides show a certificate, names are verified, and a connection ends with its
+    /// certificate. One certificate serves both directions.
+    fn zenoh(&self) -> serde_json::Value {
+        let [root, certificate, key] =
+            [&self.root_ca_certificate, &self.certificate, &self.private_key].map(|path| path.display().to_string());
+        serde_json::json!({
+            "root_ca_certificate": root,
+            "listen_certificate": certificate,
+            "listen_private_key": key,
+            "connect_certificate": certificate,
+            "connect_private_key": key,
+            "enable_mtls": true,
+            "verify_name_on_connect": true,
+            "close_link_on_expiration": true,
+        })
     }
 }
 
@@ -254,39 +264,64 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_beyond_loopback_is_accepted() {
-        for endpoint in ["tcp/127.0.0.1:7447", "tcp/127.8.9.10:1", "tcp/[::1]:7447", "tcp/127.0.0.1:0"] {
-            assert_eq!(LoopbackEndpoint::parse(endpoint).unwrap().to_string(), endpoint);
-        }
-        for endpoint in
-            ["tcp/0.0.0.0:7447", "tcp/[::]:7447", "tcp/192.168.0.7:7447", "tcp/128.0.0.1:1", "tcp/[fe80::1%1]:1"]
-        {
-            assert!(matches!(LoopbackEndpoint::parse(endpoint), Err(SessionError::NotLoopback { .. })), "{endpoint}");
-        }
-        let unreadable = [
-            "",
-            "tcp/",
-            "tcp/127.0.0.1",
-            "tcp/localhost:7447",
-            "udp/127.0.0.1:7447",
-            "tls/127.0.0.1:7447",
-            "127.0.0.1:7447",
-            "tcp/127.0.0.1:65536",
-            "tcp/127.0.0.1:7447?rel=0",
-            "tcp/127.0.0.1:7447#iface=eth0",
-            "unixsock-stream//x",
-            "tcp/127.0.0.1:7447,tcp/0.0.0.0:1",
-        ];
-        for endpoint in unreadable {
-            assert!(matches!(LoopbackEndpoint::parse(endpoint), Err(SessionError::Endpoint { .. })), "{endpoint}");
-        }
-    }
-
-    #[test]
     fn a_configuration_without_a_way_in_or_out_is_refused() {
         assert!(matches!(SessionConfig::default().checked(), Err(SessionError::Nowhere)));
         let config = SessionConfig { connect: vec!["tcp/127.0.0.1:0".into()], ..SessionConfig::default() };
         assert!(matches!(config.checked(), Err(SessionError::NoPort { .. })));
+    }
+
+    fn tls() -> TlsConfig {
+        let [root_ca_certificate, certificate, private_key] = ["ca.pem", "daemon.pem", "daemon.key"].map(PathBuf::from);
+        TlsConfig { root_ca_certificate, certificate, private_key }
+    }
+
+    fn access() -> AccessConfig {
+        AccessConfig { robots: vec!["arm".to_owned()], ..AccessConfig::default() }
+    }
+
+    /// By type: there are no `Endpoints` beyond loopback without the two, and no two without such an endpoint.
+    #[test]
+    fn beyond_loopback_needs_certificates_and_an_access_list() {
+        let here = || vec!["tcp/127.0.0.1:1".to_owned()];
+        let far = || vec!["tls/0.0.0.0:1".to_owned()];
+        let config = |listen, tls, access| SessionConfig { listen, connect: Vec::new(), tls, access }.checked();
+        assert!(config(far(), Some(tls()), Some(access())).is_ok());
+        assert!(matches!(config(far(), None, Some(access())), Err(SessionError::Unprotected { missing: "tls", .. })));
+        assert!(matches!(config(far(), Some(tls()), None), Err(SessionError::Unprotected { missing: "access", .. })));
+        assert!(matches!(config(here(), Some(tls()), None), Err(SessionError::Unused { unused: "tls" })));
+        assert!(matches!(config(here(), None, Some(access())), Err(SessionError::Unused { unused: "access" })));
+        let nobody = Some(AccessConfig::default());
+        assert!(matches!(config(far(), Some(tls()), nobody), Err(SessionError::NobodyMay)));
+        for name in ["", " arm", "a\"b", "ä", "a,b", "*", &"x".repeat(65)] {
+            let access = AccessConfig { watchers: vec![name.to_owned()], ..access() };
+            let error = config(far(), Some(tls()), Some(access)).unwrap_err();
+            assert!(error.to_string().contains("access.watchers"), "{name:?}: {error}");
+        }
+        let name = vec!["tls/daemon.lab:1".to_owned()];
+        assert!(matches!(config(name, Some(tls()), Some(access())), Err(SessionError::ListenName { .. })));
+    }
+
+    /// Zenoh's own reader takes what we write, and what is in no rule is denied.
+    #[test]
+    fn the_access_list_denies_by_default_and_certificates_are_asked_of_both_sides() {
+        let cameras = [("front".to_owned(), vec!["front-camera".to_owned()])].into();
+        let [operators, watchers] = ["alice", "desk"].map(|name| vec![name.to_owned()]);
+        let access = AccessConfig { cameras, operators, watchers, ..access() };
+        let listen = vec!["tls/0.0.0.0:1".to_owned()];
+        let config = SessionConfig { listen, connect: Vec::new(), tls: Some(tls()), access: Some(access) };
+        let keys = Keys::from(&RobotName::new("arm").unwrap());
+        let endpoints = config.checked().unwrap();
+        let config = endpoints.zenoh_config(Some(&keys)).unwrap();
+        let tls = config.get_json("transport/link/tls").unwrap();
+        assert!(tls.contains("\"enable_mtls\":true") && tls.contains("\"verify_name_on_connect\":true"), "{tls}");
+        let list: serde_json::Value = serde_json::from_str(&config.get_json("access_control").unwrap()).unwrap();
+        assert_eq!((&list["enabled"], &list["default_permission"]), (&true.into(), &"deny".into()));
+        let rules = list["rules"].as_array().unwrap();
+        let camera: Vec<_> =
+            rules.iter().filter(|rule| rule["id"].as_str().unwrap().starts_with("camera front")).collect();
+        assert_eq!(camera.len(), 1);
+        assert!(camera.iter().all(|rule| rule["key_exprs"].as_array().unwrap().len() == 3), "{camera:?}");
+        assert!(matches!(endpoints.zenoh_config(None), Err(SessionError::LoopbackOnly { .. })));
     }
 
     #[test]
@@ -299,7 +334,7 @@ mod tests {
 
     #[test]
     fn the_zenoh_configuration_knows_every_setting_and_finds_nobody_by_itself() {
-        let config = SessionConfig::loopback().checked().unwrap().zenoh_config().unwrap();
+        let config = SessionConfig::loopback().checked().unwrap().zenoh_config(None).unwrap();
         let setting = |key: &str| config.get_json(key).unwrap();
         assert_eq!(setting("scouting/multicast/enabled"), "false");
         assert_eq!(setting("scouting/gossip/enabled"), "false");

@@ -72,5 +72,6 @@ fn a_camera_name_cannot_reach_other_keys() {
 fn connecting_to_nobody_is_an_error_and_not_a_silence() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let config = SessionConfig { connect: vec![format!("tcp/{free}")], ..SessionConfig::default() };
-    assert!(matches!(BridgeSession::open(&config), Err(SessionError::Open { .. })));
+    let error = BridgeSession::open(&config).unwrap_err();
+    assert!(matches!(error, SessionError::Connect { .. }) && error.to_string().contains("nobody listens"), "{error}");
 }

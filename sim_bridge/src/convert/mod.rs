@@ -8,7 +8,9 @@ mod space;
 
 pub use action::{step_to_wire, wire_to_action};
 pub use camera::{FrameWire, wire_to_depth, wire_to_frame, wire_to_intrinsics, wire_to_rgb};
-pub use space::{pose_to_wire, stamp_to_wire, state_to_wire, wire_to_pose, wire_to_stamp, wire_to_state};
+pub use space::{
+    pose_to_wire, stamp_to_wire, state_to_wire, wire_to_pose, wire_to_pose_stamped, wire_to_stamp, wire_to_state,
+};
 
 use egogrid_runtime::camera::{FrameError, IntrinsicsError};
 use egogrid_runtime::grids::ActionError;
@@ -100,6 +102,16 @@ pub enum ConvertError {
         found: String,
         /// What it must be.
         expected: &'static str,
+    },
+    /// A pose in other axes than those of the base.
+    #[error(
+        "a pose in the axes {found:?}, expected {expected:?}: transform it before sending, or set `frame` of keys.state"
+    )]
+    Axes {
+        /// Of the message.
+        found: String,
+        /// Of the deployment file.
+        expected: String,
     },
     /// Seven numbers that are not an action.
     #[error(transparent)]

@@ -1,7 +1,7 @@
 //! Stamps, poses and the end effector's state.
 
 use super::ConvertError;
-use crate::message::{EndEffectorState as StateWire, Header, Point, Pose, Quaternion, Time};
+use crate::message::{EndEffectorState as StateWire, Header, Point, Pose, PoseStamped, Quaternion, Time};
 use egogrid_runtime::camera::Stamp;
 use egogrid_runtime::observation::EndEffectorState;
 use nalgebra::{Isometry3, Quaternion as RawQuaternion, Translation3, UnitQuaternion};
@@ -77,6 +77,17 @@ pub fn wire_to_state(state: StateWire) -> Result<EndEffectorState, ConvertError>
     }
     let base_from_ee = wire_to_pose(&state.base_from_ee, "state.base_from_ee")?;
     Ok(EndEffectorState { base_from_ee, gripper: state.gripper, joints_rad: state.joints_rad })
+}
+
+/// The state of a robot that reports its pose as plain ROS 2 does: no gripper, so `gripper` is what it is taken to be.
+///
+/// # Errors
+/// A pose in other axes than `frame`, or one that is none.
+pub fn wire_to_pose_stamped(wire: &PoseStamped, frame: &str, gripper: f64) -> Result<EndEffectorState, ConvertError> {
+    if wire.header.frame_id != frame {
+        return Err(ConvertError::Axes { found: wire.header.frame_id.clone(), expected: frame.to_owned() });
+    }
+    Ok(EndEffectorState { base_from_ee: wire_to_pose(&wire.pose, "pose")?, gripper, joints_rad: Vec::new() })
 }
 
 /// The same the other way.

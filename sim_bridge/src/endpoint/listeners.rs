@@ -7,7 +7,7 @@ use super::transport::BridgeSession;
 use crate::codec::{self, Message};
 use crate::convert::FrameWire;
 use crate::message::{ActionChunk, PolicyStatus};
-use crate::session::{RobotName, is_key_part};
+use crate::session::{Keys, RobotName, is_key_part};
 use egogrid_runtime::camera::Frame;
 use egogrid_runtime::endpoint::EndpointError;
 use std::collections::BTreeMap;
@@ -25,14 +25,19 @@ const TOPICS_MAX: usize = 3 * CAMERAS_MAX + 2;
 #[derive(Debug)]
 pub struct Listeners {
     session: BridgeSession,
-    robot: RobotName,
+    keys: Keys,
     publishers: BTreeMap<String, Publisher<'static>>,
 }
 
 impl Listeners {
     /// Nothing is declared yet.
     pub fn new(session: &BridgeSession, robot: &RobotName) -> Self {
-        Self { session: session.clone(), robot: robot.clone(), publishers: BTreeMap::new() }
+        Self::with_keys(session, &Keys::from(robot))
+    }
+
+    /// The same, with keys of the deployment file.
+    pub fn with_keys(session: &BridgeSession, keys: &Keys) -> Self {
+        Self { session: session.clone(), keys: keys.clone(), publishers: BTreeMap::new() }
     }
 
     /// `camera/<name>/image`, and `/depth` and `/camera_info` where the frame has them.
@@ -79,7 +84,7 @@ impl Listeners {
             let publisher = self
                 .session
                 .zenoh()
-                .declare_publisher(self.robot.key(rest))
+                .declare_publisher(self.keys.key(rest))
                 .encoding(Encoding::APPLICATION_CDR.with_schema(T::ROS_TYPE))
                 .congestion_control(CongestionControl::Drop)
                 .express(true)

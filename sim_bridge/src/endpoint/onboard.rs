@@ -7,10 +7,12 @@
 use super::peer::transport;
 use super::transport::BridgeSession;
 use crate::codec::{self, Message};
-use crate::convert::{ConvertError, wire_to_depth, wire_to_intrinsics, wire_to_rgb, wire_to_stamp, wire_to_state};
+use crate::convert::{
+    ConvertError, wire_to_depth, wire_to_intrinsics, wire_to_pose_stamped, wire_to_rgb, wire_to_stamp, wire_to_state,
+};
 use crate::limits::PAYLOAD_BYTES_MAX;
-use crate::message::{CameraInfo, EndEffectorState, Image, OperatorSign, RosString, Time};
-use crate::session::RobotName;
+use crate::message::{CameraInfo, EndEffectorState, Image, OperatorSign, PoseStamped, RosString, Time};
+use crate::session::{Keys, RobotName, StateType};
 use egogrid_runtime::clock::Moment;
 use egogrid_runtime::endpoint::EndpointError;
 use egogrid_runtime::live::{Assembler, Signs, StateReport, clock};
@@ -46,8 +48,8 @@ struct Ears {
     /// `None`: the policy is never another one.
     policies: Option<AskPolicy>,
     refusals: Mutex<Refusals>,
-    /// Another message than the one that the key is for: the process is told what its peers do wrong.
     cameras: Vec<String>,
+    state_type: StateType,
 }
 
 /// Subscriptions of one robot. They end when this is dropped.
@@ -65,19 +67,27 @@ impl Onboard {
     /// The transport.
     pub fn listen(
         session: &BridgeSession,
-        robot: &RobotName,
+        keys: &Keys,
         assembler: Arc<Mutex<Assembler>>,
         signs: Arc<Signs>,
         policies: Option<AskPolicy>,
     ) -> Result<Self, EndpointError> {
+        let robot = keys.robot();
         let cameras = lock(&assembler).sets().rules().cameras.iter().map(|camera| camera.name.clone()).collect();
-        let ears = Arc::new(Ears { assembler, signs, policies, refusals: Mutex::default(), cameras });
+        let ears = Arc::new(Ears {
+            assembler,
+            signs,
+            policies,
+            refusals: Mutex::default(),
+            cameras,
+            state_type: keys.state().clone(),
+        });
         let mut subscribers = Vec::new();
         for (camera, name) in ears.cameras.iter().enumerate() {
             let topic = |rest: &str, hear: fn(&Ears, usize, &[u8]) -> Result<(), Refused>| {
                 subscribe(
                     session,
-                    &robot.key(&format!("camera/{name}/{rest}")),
+                    &keys.key(&format!("camera/{name}/{rest}")),
                     "picture",
                     &ears,
                     move |ears, payload| hear(ears, camera, payload),
@@ -89,9 +99,9 @@ impl Onboard {
                 topic("camera_info", Ears::info)?,
             ]);
         }
-        subscribers.push(subscribe(session, &robot.key("state"), "state", &ears, Ears::state)?);
-        subscribers.push(subscribe(session, &robot.key("instruction"), "instruction", &ears, Ears::instruction)?);
-        subscribers.push(subscribe(session, &robot.key("operator"), "operator", &ears, Ears::operator)?);
+        subscribers.push(subscribe(session, &keys.key("state"), "state", &ears, Ears::state)?);
+        subscribers.push(subscribe(session, &keys.key("instruction"), "instruction", &ears, Ears::instruction)?);
+        subscribers.push(subscribe(session, &keys.key("operator"), "operator", &ears, Ears::operator)?);
         subscribers.push(watch_operator(session, robot, &ears)?);
         let queryables = vec![
             request(session, &robot.key("do/stop"), &ears, Ears::do_stop)?,
@@ -177,9 +187,18 @@ impl Ears {
     }
 
     fn state(&self, payload: &[u8]) -> Result<(), Refused> {
-        let wire: EndEffectorState = read(payload)?;
-        let stamp = wire_to_stamp(wire.header.stamp).map_err(Refused::unusable)?;
-        let state = wire_to_state(wire).map_err(Refused::unusable)?;
+        let (stamp, state) = match &self.state_type {
+            StateType::EndEffector => {
+                let wire: EndEffectorState = read(payload)?;
+                (wire.header.stamp, wire_to_state(wire))
+            }
+            StateType::Pose { frame, gripper } => {
+                let wire: PoseStamped = read(payload)?;
+                (wire.header.stamp, wire_to_pose_stamped(&wire, frame, *gripper))
+            }
+        };
+        let stamp = wire_to_stamp(stamp).map_err(Refused::unusable)?;
+        let state = state.map_err(Refused::unusable)?;
         let measured = clock::mapped(stamp, clock::now(), clock::calendar());
         lock(&self.assembler).state(StateReport { state, measured });
         Ok(())

@@ -97,3 +97,12 @@ message! {
         twist: Twist,
     }
 }
+message! {
+    /// A pose as plain ROS 2 has it.
+    PoseStamped = "geometry_msgs/msg/PoseStamped" {
+        /// When and in which axes.
+        header: Header,
+        /// The pose.
+        pose: Pose,
+    }
+}

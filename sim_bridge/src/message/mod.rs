@@ -7,7 +7,7 @@ mod egogrid;
 mod sensor;
 mod sim;
 
-pub use common::{Header, Point, Pose, Quaternion, RosString, Time, Twist, TwistStamped, Vector3};
+pub use common::{Header, Point, Pose, PoseStamped, Quaternion, RosString, Time, Twist, TwistStamped, Vector3};
 pub use egogrid::{
     ActionChunk, ActionStep, Command, Count, EndEffectorState, OperatorSign, PolicyStatus, SafetyReason, StageTime,
 };

@@ -47,7 +47,7 @@ pub(super) struct Told {
     pub(super) priority: Option<Realtime>,
     pub(super) memory: Option<Realtime>,
     /// Last: the others close their ends first.
-    pub(super) _session: BridgeSession,
+    pub(super) session: BridgeSession,
 }
 
 /// A thread that must run for as long as the control thread does.
@@ -101,6 +101,7 @@ impl Parts {
             .map_err(CommandError::usage)?;
         let bundle = assemble::bundle(&deployment.bundle)?;
         assemble::warn_of_precision(&bundle);
+        BridgeSession::check(&deployment.wire, &deployment.keys).map_err(CommandError::missing)?;
         let loader = Loader::new(common, deployment, embodiment.stats_key, embodiment.depth)?;
         let (first, planner) = loader.load(&bundle, 0)?;
         Ok(Self { first, planner, gate, loader })
@@ -124,10 +125,13 @@ impl Parts {
         let assembler = Assembler::new(sets, deployment.instruction.clone(), shelf.clone(), set_writer, state_writer);
         let assembler = Arc::new(Mutex::new(assembler));
 
-        let session = BridgeSession::open(&deployment.wire).map_err(CommandError::missing)?;
-        let endpoint = session.listen_endpoint().map_or_else(|| "nowhere".to_owned(), |endpoint| endpoint.to_string());
+        let session = BridgeSession::open_for(&deployment.wire, &deployment.keys).map_err(CommandError::missing)?;
+        let endpoint = match session.listens_on() {
+            listens if listens.is_empty() => "nowhere".to_owned(),
+            listens => listens.join(","),
+        };
         let sender =
-            CommandSender::new(&session, &deployment.robot, deployment.dry_run).map_err(CommandError::missing)?;
+            CommandSender::new(&session, &deployment.keys, deployment.dry_run).map_err(CommandError::missing)?;
         let memory = deployment.lock_memory.then(lock_memory);
         let sent = Arc::<Sent>::default();
         let (counts, over) = (Arc::clone(&sent), Over::default());
@@ -165,9 +169,9 @@ impl Parts {
         require_realtime(deployment, [&priority, &memory]).inspect_err(|_| signs.end())?;
         // Last: now whoever sees the token may send.
         let onboard =
-            Onboard::listen(&session, &deployment.robot, Arc::clone(&assembler), Arc::clone(signs), ask_policy)
+            Onboard::listen(&session, &deployment.keys, Arc::clone(&assembler), Arc::clone(signs), ask_policy)
                 .map_err(CommandError::missing)?;
-        let listeners = Listeners::new(&session, &deployment.robot);
+        let listeners = Listeners::with_keys(&session, &deployment.keys);
         let threads = Threads { control, others: Others(vec![sender, policy]) };
         let told = Told {
             policy_id,
@@ -181,7 +185,7 @@ impl Parts {
             listeners,
             priority,
             memory,
-            _session: session,
+            session,
         };
         Ok(Running { threads, told, endpoint })
     }

@@ -184,6 +184,8 @@ impl Teller {
         let figures = &mut self.figures;
         (figures.snapshot, figures.mode, figures.policy_id) = (snapshot, mode(&snapshot, ending), policy_id);
         figures.refusals = self.told.onboard.refusals();
+        let border = self.told.session.refusal_counts();
+        figures.refusals.extend(border.into_iter().map(|(kind, count)| (("wire", kind), count)));
         figures.sent = self.told.sent.counts();
         figures.operator_seen = self.told.signs.last_operator().map(|(_, seen)| seen);
         let assembler = self.told.assembler.lock().unwrap_or_else(PoisonError::into_inner);
@@ -242,6 +244,7 @@ impl Teller {
         let assembler = self.told.assembler.lock().unwrap_or_else(PoisonError::into_inner);
         let mut remarks = self.remarks.clone();
         remarks.extend(self.next.iter().map(|(_, said)| said.clone()));
+        remarks.extend(self.told.session.refusal_remarks());
         remarks.extend(assembler.sets().lost(now).map(|lost| format!("camera: {lost}")));
         let instruction = assembler.instruction().unwrap_or_default().to_owned();
         if instruction.is_empty() {
@@ -266,7 +269,7 @@ impl Teller {
             outside_onnx_ms: TailQuantiles::of_ms(&figures.outside_onnx),
             stages_ms: stages.filter_map(|(stage, times)| Some((stage.name(), Quantiles::of_ms(times)?))).collect(),
             counts: figures.counts(),
-            remarks: self.remarks.clone(),
+            remarks: [self.remarks.clone(), self.told.session.refusal_remarks()].concat(),
             stopped: figures.snapshot.stopped.map(|reason| reason.to_string()),
         }
     }

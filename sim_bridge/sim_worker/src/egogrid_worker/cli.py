@@ -7,12 +7,14 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import zenoh
 
 from egogrid_worker.server import Lockstep, Server
-from egogrid_worker.session import BadEndpoint, open_session, robot_key
+from egogrid_worker.session import open_session, robot_key
 from egogrid_worker.simulator import Simulator
+from egogrid_worker.tls import NoSession, Tls
 
 END_S_MAX = 2.0
 """A simulator that does not come back within this time after the parent is gone is ended hard."""
@@ -20,11 +22,36 @@ EXIT_MISSING = 4
 """Nobody to connect to."""
 
 
+def add_connection(args: argparse.ArgumentParser) -> None:
+    """Where to connect to and as whom: what every process on the wire takes."""
+    args.add_argument("--connect", required=True, metavar="tcp/127.0.0.1:PORT", help="where the other side listens; tls/HOST:PORT beyond")
+    args.add_argument("--robot", default="sim0", help="name in every key (default: %(default)s)")
+    for what, text in (("root-ca-certificate", "of the authority of both sides"), ("certificate", "our own"), ("private-key", "its key")):
+        args.add_argument(f"--{what}", type=Path, metavar="F.pem", help=f"{text}; for tls/HOST:PORT")
+    args.add_argument("--daemon-name", default="daemon", metavar="CN", help="in the other side's certificate (default: %(default)s)")
+
+
+def connection(args: argparse.Namespace) -> zenoh.Session:
+    """Opens it."""
+    files = (args.root_ca_certificate, args.certificate, args.private_key)
+    if any(files) and not all(files):
+        raise NoSession("--root-ca-certificate, --certificate and --private-key belong together; give all three or none")
+    return open_session(args.connect, Tls(*files, args.daemon_name) if all(files) else None)
+
+
+def connection_arguments(args: argparse.Namespace) -> list[str]:
+    """The same for a process that this one starts."""
+    given = {"--connect": args.connect, "--robot": args.robot}
+    if args.certificate is not None:
+        given |= {"--root-ca-certificate": args.root_ca_certificate, "--certificate": args.certificate, "--private-key": args.private_key,
+                  "--daemon-name": args.daemon_name}
+    return [str(word) for pair in given.items() for word in pair]
+
+
 def parser(description: str) -> argparse.ArgumentParser:
     """What every worker takes; a simulator adds its own."""
     args = argparse.ArgumentParser(description=description)
-    args.add_argument("--connect", required=True, metavar="tcp/127.0.0.1:PORT", help="where the other side listens")
-    args.add_argument("--robot", default="sim0", help="name in every key (default: %(default)s)")
+    add_connection(args)
     args.add_argument("--instance", default=str(os.getpid()), help="name of this process in its liveliness token")
     args.add_argument("--exit-with-parent", action="store_true", help="end when stdin closes or the other side is gone")
     return args
@@ -36,8 +63,8 @@ def main(make_simulator: Callable[[argparse.Namespace], Simulator], args: argpar
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("egogrid_worker").setLevel(logging.INFO)
     try:
-        session = open_session(args.connect)
-    except (BadEndpoint, zenoh.ZError) as error:
+        session = connection(args)
+    except (NoSession, zenoh.ZError) as error:
         print(f"cannot connect to {args.connect}: {error}", file=sys.stderr)
         return EXIT_MISSING
     with session:

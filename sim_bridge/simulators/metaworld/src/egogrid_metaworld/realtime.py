@@ -18,9 +18,10 @@ from pathlib import Path
 
 import numpy as np
 import zenoh
+from egogrid_worker.cli import EXIT_MISSING, add_connection, connection, connection_arguments
 from egogrid_worker.follower import CommandFollower, FollowerLimits
 from egogrid_worker.live import RobotEnd, Trace
-from egogrid_worker.session import BadEndpoint, open_session
+from egogrid_worker.tls import NoSession
 
 from egogrid_metaworld.env import STEP_M_MAX, MetaWorldEnv
 from egogrid_metaworld.tasks import instruction, task_names
@@ -36,8 +37,6 @@ CAMERA_AGAIN_S = 1.0
 CAMERA_START_S_MAX = 60.0
 CAMERA_END_S_MAX = 5.0
 STATE = mujoco.mjtState.mjSTATE_INTEGRATION
-EXIT_MISSING = 4
-
 log = logging.getLogger("egogrid_worker")
 
 
@@ -150,8 +149,7 @@ class RealtimeWorld:
 
 def parser() -> argparse.ArgumentParser:
     args = argparse.ArgumentParser(description=__doc__)
-    args.add_argument("--connect", required=True, metavar="tcp/127.0.0.1:PORT", help="where `egogrid run` listens")
-    args.add_argument("--robot", default="sim0", help="name in every key (default: %(default)s)")
+    add_connection(args)
     args.add_argument("--tasks", default="drawer-open", help="comma-separated (default: %(default)s)")
     args.add_argument("--episodes", type=int, default=1, help="of each task (default: %(default)s)")
     args.add_argument("--seed", type=int, default=100_000, help="of the first episode (default: %(default)s)")
@@ -174,8 +172,8 @@ def run() -> int:
         print(f"unknown tasks {unknown}; there are {', '.join(task_names())}", file=sys.stderr)
         return 2
     try:
-        session = open_session(args.connect)
-    except (BadEndpoint, zenoh.ZError) as error:
+        session = connection(args)
+    except (NoSession, zenoh.ZError) as error:
         print(f"cannot connect to {args.connect}: {error}", file=sys.stderr)
         return EXIT_MISSING
     valid_ms_max = VALID_STEPS_MAX * 1e3 / args.rate_hz
@@ -183,7 +181,7 @@ def run() -> int:
     trace = Trace(args.trace)
     robot = RobotEnd(session, args.robot, CommandFollower(limits), trace)
     camera = CameraProcess([
-        "--connect", args.connect, "--robot", args.robot, "--image-px", str(args.image_px),
+        *connection_arguments(args), "--image-px", str(args.image_px),
         "--fault", args.camera_fault, "--fault-after", str(args.camera_fault_after),
     ])
     world = RealtimeWorld(robot, camera, args.rate_hz, trace)

@@ -12,9 +12,10 @@ import threading
 
 import numpy as np
 import zenoh
+from egogrid_worker.cli import add_connection, connection
 from egogrid_worker.live import calendar_stamp
 from egogrid_worker.messages import encode
-from egogrid_worker.session import open_session, robot_key
+from egogrid_worker.session import robot_key
 from egogrid_worker.simulator import Observation, camera_frame
 
 from egogrid_metaworld.env import MetaWorldEnv
@@ -72,13 +73,12 @@ class Scene:
 
 def run() -> int:
     args = argparse.ArgumentParser(description=__doc__)
-    args.add_argument("--connect", required=True)
-    args.add_argument("--robot", required=True)
+    add_connection(args)
     args.add_argument("--image-px", type=int, default=224)
     args.add_argument("--fault", default="none")
     args.add_argument("--fault-after", type=int, default=0, help="pictures; -1: from SIGUSR1 on")
     args = args.parse_args()
-    session = open_session(args.connect)
+    session = connection(args)
     publish = {
         part: session.declare_publisher(robot_key(args.robot, f"camera/{CAMERA}/{part}"), congestion_control=zenoh.CongestionControl.DROP)
         for part in ("image", "depth", "camera_info")
