@@ -268,7 +268,6 @@ fn loopback(file: &File<'_>, address: &str) -> CommandResult<SocketAddr> {
 fn wire(config: SessionConfig, cameras: &[&str], file: &File<'_>) -> CommandResult<SessionConfig> {
     config.checked().map_err(|error| {
         let (section, key) = match &error {
-            SessionError::Unprotected { missing, .. } => ("wire", *missing),
             SessionError::Unused { unused } => ("wire", *unused),
             SessionError::CertificateName { role, .. } => ("wire.access", role.split('.').next().unwrap_or_default()),
             SessionError::NobodyMay => ("wire", "access"),
@@ -416,6 +415,7 @@ mod tests {
             ("frozen_frames = ", "frozen_frames = 1", "cameras.frozen_frames", "2 or more"),
             ("dark_mean_min = ", "dark_mean_min = 300.0", "cameras.dark_mean_min", "0 to 255"),
             ("listen = ", "listen = [\"tcp/0.0.0.0:7447\"]", "wire.listen", "not on loopback"),
+            ("listen = ", "listen = [\"tls/0.0.0.0:7447\"]", "wire.listen", "needs `tls`"),
             ("priority = ", "priority = 0", "realtime.priority", "1 to 99"),
             ("dry_run = ", "dry_run = false\nmetrics = \"0.0.0.0:9464\"", "operations.metrics", "on loopback"),
             ("dry_run = ", "dry_run = false\nmetrics = \"[::]:9464\"", "operations.metrics", "on loopback"),
@@ -442,6 +442,45 @@ mod tests {
             assert!(error.contains("arm.toml") && names_line, "{instead}: {error}");
             assert!(error.contains(key) && error.contains(allowed), "{instead}: {error}");
         }
+    }
+
+    /// Tables at the end of the file, and what the error says with the line of the last one.
+    #[test]
+    fn wrong_keys_and_names_are_named_with_their_line() {
+        for (added, says) in [
+            ("[keys]\nstate = \"/arm/state\"", ["keys.state", "/front/image_raw is front/image_raw"]),
+            ("[keys]\n\"camera/back/image\" = \"a\"", ["keys.\"camera/back/image\"", "no such topic"]),
+            (
+                "[keys]\nstate = { key = \"a\", type = \"geometry_msgs/PoseStamped\", frame = \"b\" }",
+                ["keys.state", "gripper"],
+            ),
+            ("[keys]\nstate = { key = \"a\", kind = \"b\" }", ["kind", "type"]),
+        ] {
+            let text = format!("{}\n{added}", shipped());
+            let error = read(&text).unwrap_err();
+            let line = text.lines().count();
+            assert!(
+                error.contains(&format!(":{line}:")) || error.contains(&format!("line {line}")),
+                "{added}: {error}"
+            );
+            assert!(says.iter().all(|what| error.contains(what)), "{added}: {error}");
+        }
+        let mapped = format!("{}\n[keys]\n\"camera/front/image\" = \"front/image_raw\"", shipped());
+        assert_eq!(read(&mapped).unwrap().keys.key("camera/front/image"), "front/image_raw");
+    }
+
+    #[test]
+    fn beyond_this_machine_a_deployment_needs_certificates_beside_it_and_names_of_its_own_cameras() {
+        let tls = "listen = [\"tls/0.0.0.0:7447\"]\n\
+                   tls = { root_ca_certificate = \"pki/ca.pem\", certificate = \"pki/d.pem\", private_key = \"pki/d.key\" }\n\
+                   access = { robots = [\"arm\"], cameras = { front = [\"front-camera\"] } }";
+        let with = |wire: &str| shipped().replace("listen = [\"tcp/127.0.0.1:7447\"]", wire);
+        let deployment = read(&with(tls)).unwrap();
+        assert!(deployment.wire.tls.unwrap().private_key.parent().unwrap().is_absolute());
+        let error = read(&with(&tls.replace("{ front", "{ back"))).unwrap_err();
+        assert!(error.contains("\"back\"") && error.contains("names of [[cameras]]: front"), "{error}");
+        let error = read(&with(&tls.replace("[\"arm\"]", "[\"a*\"]"))).unwrap_err();
+        assert!(error.contains("access.robots") && error.contains("a*"), "{error}");
     }
 
     #[test]

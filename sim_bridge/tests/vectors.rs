@@ -10,7 +10,7 @@ use serde_json::Value;
 /// Runs `$body` with `$kind` as the message type that `$name` names.
 macro_rules! for_type {
     ($name:expr, |$kind:ident| $body:expr) => {
-        for_type!(@ $name, $kind, $body, Time, RosString, TwistStamped, CameraInfo, ActionChunk, EndEffectorState, PolicyStatus, Command, OperatorSign,
+        for_type!(@ $name, $kind, $body, Time, RosString, TwistStamped, CameraInfo, ActionChunk, EndEffectorState, PolicyStatus, Command, OperatorSign, PoseStamped,
             SimInfo, SimReset, SimStep, ErrorReply; Image, SimObservation)
     };
     (@ $name:expr, $kind:ident, $body:expr, $($plain:ident),*; $($borrowing:ident),*) => {{

@@ -126,10 +126,7 @@ impl Parts {
         let assembler = Arc::new(Mutex::new(assembler));
 
         let session = BridgeSession::open_for(&deployment.wire, &deployment.keys).map_err(CommandError::missing)?;
-        let endpoint = match session.listens_on() {
-            listens if listens.is_empty() => "nowhere".to_owned(),
-            listens => listens.join(","),
-        };
+        let endpoint = listening(&session);
         let sender =
             CommandSender::new(&session, &deployment.keys, deployment.dry_run).map_err(CommandError::missing)?;
         let memory = deployment.lock_memory.then(lock_memory);
@@ -207,6 +204,14 @@ fn require_realtime(deployment: &Deployment, given: [&Option<Realtime>; 2]) -> C
     match given.into_iter().flatten().find(|given| deployment.realtime_required && !given.is_given()) {
         Some(refused) => Err(CommandError::missing(anyhow!("realtime.required: {refused}"))),
         None => Ok(()),
+    }
+}
+
+/// Where others can connect to, for people.
+fn listening(session: &BridgeSession) -> String {
+    match session.listens_on() {
+        listens if listens.is_empty() => "nowhere".to_owned(),
+        listens => listens.join(","),
     }
 }
 

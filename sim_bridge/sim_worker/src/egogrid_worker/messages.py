@@ -217,6 +217,12 @@ class Twist:
 
 
 @dataclass
+class PoseStamped:
+    header: Header
+    pose: Pose
+
+
+@dataclass
 class TwistStamped:
     header: Header
     twist: Twist
