@@ -124,13 +124,14 @@ def subscriber(args: argparse.Namespace) -> None:
 
 def hostile(args: argparse.Namespace) -> None:
     session, draw = open_session(args.connect), random.Random(args.seed)
+    wait = zenoh.CongestionControl.BLOCK  # all of them are to arrive
     keys = [f"egogrid/{args.robot}/{rest.replace('*', args.camera)}" for rest in UP]
     for number in range(args.rounds):
         for key in keys:
             noise = draw.randbytes(draw.choice((0, 3, 4, 5, 20, 100, 5000)))
             # Half of them look like a message at the beginning.
-            session.put(key, b"\0\1\0\0" + noise if number % 2 else noise)
-    session.put(keys[0], bytes(HUGE_BYTES))
+            session.put(key, b"\0\1\0\0" + noise if number % 2 else noise, congestion_control=wait)
+    session.put(keys[0], bytes(HUGE_BYTES), congestion_control=wait)
     for what in ("rearm", "episode"):
         list(session.get(f"egogrid/{args.robot}/do/{what}", payload=b"\xff" * 50, timeout=ANSWER_S_MAX))
     session.close()
