@@ -107,19 +107,17 @@ def link(args: argparse.Namespace) -> None:
     forward(robot, daemon, UP, links[0])
     forward(daemon, robot, DOWN, links[1])
     robot.declare_queryable("egogrid/*/do/*", ask)
-    wait_for_the_end()
+    wait_for_the_end(daemon, robot)
 
 
 def router(args: argparse.Namespace) -> None:
-    session = listening(args.listen, "router")
-    wait_for_the_end()
-    session.close()
+    wait_for_the_end(listening(args.listen, "router"))
 
 
 def subscriber(args: argparse.Namespace) -> None:
     session = open_session(args.connect)
     session.declare_subscriber("egogrid/**", lambda _: None)
-    wait_for_the_end()
+    wait_for_the_end(session)
 
 
 def hostile(args: argparse.Namespace) -> None:
@@ -138,11 +136,13 @@ def hostile(args: argparse.Namespace) -> None:
     print("done", file=sys.stderr)
 
 
-def wait_for_the_end() -> None:
+def wait_for_the_end(*sessions: zenoh.Session) -> None:
     print("ready", file=sys.stderr, flush=True)
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     ended.wait()
+    for session in sessions:  # one that is left open keeps the process from ending
+        session.close()
 
 
 def main() -> None:
