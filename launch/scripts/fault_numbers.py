@@ -63,7 +63,7 @@ def made(one: Made, out: Path) -> list[Number]:
 
 @dataclass(frozen=True)
 class _Drive:
-    """What the daemon tells at its end, and the intervals between its ticks, from the stamps of its commands.
+    """What the daemon tells at its end, and the intervals between its commands, from their stamps.
 
     `machine_late_ms`: quantiles of a thread that only sleeps, at the same time; None without real-time priority.
     """
@@ -108,9 +108,9 @@ def _wedged(out: Path) -> list[Number]:
         p99[wedged].append(fault_trace.quantile(drive.intervals_ms, 0.99))
     without, beside = statistics.median(p99[False]), statistics.median(p99[True])
     return [
-        Number(f"tick interval p99 beside a wedged subscriber over that without, median of {TURNS} each", beside / without, INTERVAL_RATIO_MAX),
-        Number("tick interval p99 without, ms (a tick is 10 ms)", without, None),
-        Number("tick interval p99 beside it, ms", beside, None),
+        Number(f"interval between commands, p99, beside a wedged subscriber over that without, median of {TURNS} each", beside / without, INTERVAL_RATIO_MAX),
+        Number("interval between commands, p99, without, ms (a tick is 10 ms)", without, None),
+        Number("interval between commands, p99, beside it, ms", beside, None),
     ]
 
 
@@ -134,7 +134,7 @@ def _drive(directory: Path, realtime: bool, busy: bool, wedged: bool) -> _Drive:
         if probe:
             probe.end()
         told = summary(daemon)
-        intervals = fault_trace.tick_intervals_ms(scene.trace().received)
+        intervals = fault_trace.intervals_ms(scene.trace().received)
     priority = next(iter(remark for remark in told["remarks"] if remark.startswith("real-time priority")), "")
     if realtime and not priority.endswith("yes"):
         raise NotAsExpected(f"this system gives none: {priority}")

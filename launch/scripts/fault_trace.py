@@ -17,7 +17,7 @@ NS_PER_MS = 1_000_000
 class Received:
     """One command as the robot got it. `refused`: why it is not executed. `until_ns`: the end of its validity, if it is.
 
-    `stamp_ns`: its tick, on the sender's calendar clock.
+    `stamp_ns`: when it left, on the sender's calendar clock.
     """
 
     at_ns: int
@@ -105,8 +105,8 @@ def missing(received: list[Received], from_ns: int, to_ns: int) -> int:
     return max(numbers) - min(numbers) + 1 - len(numbers) if numbers else 0
 
 
-def tick_intervals_ms(received: list[Received]) -> list[float]:
-    """From tick to tick of one sender, sorted; where a command was lost, there is none."""
+def intervals_ms(received: list[Received]) -> list[float]:
+    """From command to command of one sender as they left, sorted; where a command was lost, there is none."""
     pairs = zip(received, received[1:], strict=False)
     return sorted((b.stamp_ns - a.stamp_ns) / NS_PER_MS for a, b in pairs if a.session == b.session and b.sequence == a.sequence + 1)
 

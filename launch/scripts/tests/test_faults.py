@@ -54,8 +54,8 @@ def test_commands_out_of_order_refused_and_lost_are_counted() -> None:
 
 def test_intervals_are_those_between_neighbours() -> None:
     commands = received((0, True), (10, True), (21, True))
-    assert fault_trace.tick_intervals_ms(commands) == [10.0, 11.0]
-    assert fault_trace.tick_intervals_ms([commands[0], commands[2]]) == [], "one was lost between them"
+    assert fault_trace.intervals_ms(commands) == [10.0, 11.0]
+    assert fault_trace.intervals_ms([commands[0], commands[2]]) == [], "one was lost between them"
     assert [fault_trace.quantile([1.0, 2.0, 3.0, 4.0], share) for share in (0.0, 0.5, 0.75, 0.99)] == [1.0, 2.0, 3.0, 4.0]
 
 
