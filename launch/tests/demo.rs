@@ -21,6 +21,20 @@ fn demo(args: &[&str], out: &Path) -> Command {
     command
 }
 
+/// A full disk, or anything else in the way of the file.
+#[test]
+fn a_summary_that_cannot_be_written_is_printed_all_the_same() {
+    let scratch = tempfile::tempdir().unwrap();
+    fs::create_dir(scratch.path().join("summary.json")).unwrap();
+    let args = ["--tasks", "drawer-close", "--episodes", "1", "--no-recording", "--json"];
+    let output = demo(&args, scratch.path()).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && errors.contains("was not written"), "{errors}");
+    let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(printed["tasks"]["drawer-close"]["episodes"].as_u64(), Some(1));
+    assert!(!scratch.path().join("summary.json.part").exists());
+}
+
 #[test]
 fn one_look_at_the_main_job_from_end_to_end() {
     let scratch = tempfile::tempdir().unwrap();

@@ -76,12 +76,13 @@ pub fn run(common: &Common, args: &DemoArgs) -> CommandResult {
     let mut summary = Summary::new(args, &bundle, pipeline.gate.rate(), started);
     let ran = run_episodes(args, &mut pipeline, &mut watch, &mut summary, &interrupted);
     summary.finish(&pipeline.gate, watch.finish());
-    summary.write(&args.out.join("summary.json")).map_err(CommandError::usage)?;
+    // First to the terminal: what was measured is not lost with a full disk.
     if args.json {
         print_json(&summary);
     } else {
         summary.print();
     }
+    summary.write(&args.out.join("summary.json")).map_err(CommandError::usage)?;
     ran?;
     verdict(&summary, interrupted.load(Ordering::Relaxed))
 }

@@ -175,8 +175,16 @@ impl Summary {
     /// Writes `summary.json`, whole or not at all.
     pub(super) fn write(&self, path: &Path) -> anyhow::Result<()> {
         let part = path.with_extension("json.part");
-        std::fs::write(&part, serde_json::to_string_pretty(self)?).with_context(|| part.display().to_string())?;
-        std::fs::rename(&part, path).with_context(|| path.display().to_string())
+        let written =
+            std::fs::write(&part, serde_json::to_string_pretty(self)?).and_then(|()| std::fs::rename(&part, path));
+        written.with_context(|| {
+            // Half a file helps nobody; that it cannot be removed either adds nothing.
+            let _ = std::fs::remove_file(&part);
+            format!(
+                "{} was not written; what it would say is printed above. Free the disk, or give another --out",
+                path.display()
+            )
+        })
     }
 
     /// The table.
