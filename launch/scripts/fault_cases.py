@@ -17,8 +17,8 @@ from pathlib import Path
 
 import fault_trace
 from fault_processes import CONTROL_HZ, EMBODIMENT, NotAsExpected, Process, Scene, Watcher, summary
+from fault_trace import NS_PER_MS
 
-NS_PER_MS = 1_000_000
 BOUNDS = tomllib.loads(EMBODIMENT.read_text())["safety"]
 COMMAND_MS, OBSERVATION_MS, STATE_MS = BOUNDS["command_ms_max"], BOUNDS["observation_ms_max"], BOUNDS["state_ms_max"]
 TICK_MS, ROBOT_STEP_MS = 1e3 / CONTROL_HZ, 50.0

@@ -19,6 +19,7 @@ from fault_cases import CASES, TICK_MS, Case, Outcome
 from fault_numbers import Made, Number, made, numbers, soak
 from fault_processes import ROOT, NotAsExpected, Scene
 from page import with_table
+from terminal import say
 
 TABLE_START, TABLE_END = "<!-- table of ./launch/faults -->", "<!-- end of the table -->"
 
@@ -85,10 +86,6 @@ def done(case: Case, repeats: int, out: Path) -> Result:
 
 def _slug(name: str) -> str:
     return "".join(one if one.isalnum() else "-" for one in name.lower())[:60].strip("-")
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def parsed(arguments: list[str]) -> argparse.Namespace:

@@ -19,6 +19,7 @@ from typing import Any
 
 from page import with_table
 from precision_picture import draw, size_text, stages
+from terminal import say
 
 ROOT = Path(__file__).resolve().parents[2]
 EGOGRID = ROOT / "target/release/egogrid"
@@ -160,10 +161,6 @@ def _egogrid(arguments: list[str], codes: set[int]) -> dict[str, Any]:
         raise SystemExit(done.returncode if done.returncode > 0 else 4)
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def parsed(arguments: list[str]) -> argparse.Namespace:

@@ -11,17 +11,18 @@ import threading
 
 import zenoh
 
+from egogrid_worker.cli import EXIT_MISSING, add_connection, connection
 from egogrid_worker.live import ask, calendar_stamp
 from egogrid_worker.messages import Header, OperatorSign, encode
-from egogrid_worker.session import BadEndpoint, open_session, robot_key
+from egogrid_worker.session import robot_key
+from egogrid_worker.tls import NoSession
 
-EXIT_REFUSED, EXIT_MISSING = 3, 4
+EXIT_REFUSED = 3
 
 
 def parsed() -> argparse.Namespace:
     args = argparse.ArgumentParser(description=__doc__)
-    args.add_argument("--connect", required=True, metavar="tcp/127.0.0.1:PORT", help="where `egogrid run` listens")
-    args.add_argument("--robot", required=True, help="name in every key")
+    add_connection(args)
     args.add_argument("--name", default="console", help="of the operator (default: %(default)s)")
     args.add_argument("--rate-hz", type=float, default=20.0, help="signs per second (default: %(default)s)")
     args.add_argument("--ask", choices=("stop", "rearm", "episode"), help="ask for this instead")
@@ -47,8 +48,8 @@ def hold(session: zenoh.Session, args: argparse.Namespace) -> None:
 def main() -> int:
     args = parsed()
     try:
-        session = open_session(args.connect)
-    except (BadEndpoint, zenoh.ZError) as error:
+        session = connection(args)
+    except (NoSession, zenoh.ZError) as error:
         print(f"cannot connect to {args.connect}: {error}", file=sys.stderr)
         return EXIT_MISSING
     try:
