@@ -19,9 +19,10 @@ const ARROWS: [(&str, &[&str]); 6] = [
 ];
 
 /// Library → the only folder that may name it.
-const HOMES: [(&str, &str, &str); 3] = [
+const HOMES: [(&str, &str, &str); 4] = [
     ("ort", "runtime/src/execution", "go through `runtime::execution::Graph`"),
     ("zenoh", "sim_bridge", "add an endpoint in `sim_bridge/src/endpoint`"),
+    ("mcap", "sim_bridge/src/recording", "use its reader or writer"),
     ("rerun", "launch/src/view", "add what is to be seen to `launch::view`"),
 ];
 

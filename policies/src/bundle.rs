@@ -50,6 +50,7 @@ const GOLDEN_BYTES_MAX: u64 = 512 << 20;
 #[derive(Debug, Clone)]
 pub struct Bundle {
     dir: PathBuf,
+    digest: String,
     manifest: Manifest,
     statistics: StatisticsTable,
     own: OwnFiles,
@@ -84,7 +85,7 @@ impl Bundle {
     /// # Errors
     /// The first thing that is not as it should be.
     pub fn open_with_progress(dir: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Self, BundleError> {
-        let manifest = read_manifest(dir)?;
+        let (digest, manifest) = read_digest_and_manifest(dir)?;
         files::check_listing(dir, &manifest)?;
         let json = |file| files::read_verified(dir, &manifest, file, JSON_BYTES_MAX);
         let statistics = serde_json::from_slice::<StatisticsTable>(&json(STATISTICS_FILE)?);
@@ -98,7 +99,7 @@ impl Bundle {
         };
         check_statistics(&manifest, &statistics)?;
         files::verify_all(dir, &manifest, progress)?;
-        Ok(Self { dir: dir.to_path_buf(), manifest, statistics, own })
+        Ok(Self { dir: dir.to_path_buf(), digest, manifest, statistics, own })
     }
 
     /// Where it lies.
@@ -114,6 +115,11 @@ impl Bundle {
     /// Family and checkpoint: `spatialvla/NAME`.
     pub fn id(&self) -> String {
         format!("{}/{}", self.family(), self.manifest.origin.checkpoint)
+    }
+
+    /// The sha256 that `bundle.toml` begins with, hex: it names all files and their digests, so it tells this bundle from every other.
+    pub fn digest(&self) -> &str {
+        &self.digest
     }
 
     /// What `bundle.toml` says; every number is within its bounds.
@@ -205,11 +211,17 @@ impl Bundle {
 /// # Errors
 /// The first thing that is not as it should be.
 pub fn read_manifest(dir: &Path) -> Result<Manifest, BundleError> {
+    read_digest_and_manifest(dir).map(|(_, manifest)| manifest)
+}
+
+fn read_digest_and_manifest(dir: &Path) -> Result<(String, Manifest), BundleError> {
     let path = dir.join(MANIFEST_FILE);
     if !path.is_file() {
         return Err(BundleError::NotABundle { dir: dir.to_path_buf() });
     }
-    parse_manifest(checked_body(&files::read_limited(&path, limits::MANIFEST_BYTES_MAX)?)?)
+    let bytes = files::read_limited(&path, limits::MANIFEST_BYTES_MAX)?;
+    let body = checked_body(&bytes)?;
+    Ok((files::sha256(body), parse_manifest(body)?))
 }
 
 /// The manifest without its first line, which must be `# sha256 ` and the digest of all that follows it.

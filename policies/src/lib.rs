@@ -16,6 +16,7 @@ pub mod openvla;
 pub mod precision;
 mod prompt;
 pub mod registry;
+mod sketching;
 pub mod spatialvla;
 mod watch;
 

@@ -3,6 +3,7 @@
 use crate::bundle::manifest::PreprocessingSpec;
 use crate::bundle::{Bundle, BundleError};
 use crate::openvla::OpenVla;
+use crate::sketching::Sketching;
 use crate::spatialvla::SpatialVla;
 use crate::watch::Watched;
 use egogrid_action_grids::StatsError;
@@ -121,6 +122,19 @@ pub fn load_with_depth(
     rules: SensorRules,
 ) -> Result<Box<dyn Policy>, LoadError> {
     Ok(load_watched(environment, bundle, options, rules)?)
+}
+
+/// [`load_with_depth`], and every chunk says what each stage put out ([`egogrid_runtime::policy::ActionChunk::sketches`]).
+///
+/// # Errors
+/// As [`load`].
+pub fn load_sketching(
+    environment: &Environment,
+    bundle: &Bundle,
+    options: &LoadOptions,
+    rules: SensorRules,
+) -> Result<Box<dyn Policy>, LoadError> {
+    Ok(Box::new(Sketching::new(load_watched(environment, bundle, options, rules)?)))
 }
 
 /// The same policy for somebody who looks at its stages.

@@ -4,11 +4,21 @@ use egogrid_action_grids::{ActionRow, NormalizedRow};
 use egogrid_runtime::execution::ExecutionError;
 use egogrid_runtime::observation::Observation;
 use egogrid_runtime::policy::{ActionChunk, Policy, PolicyError};
+use egogrid_runtime::schedule::Token;
 
 /// A loaded policy of any family, to be looked at.
 pub(crate) trait Watched: Policy {
     /// One inference, showing every stage's output to `watch`.
-    fn infer_watched(&mut self, observation: &Observation, watch: Watch<'_>) -> Result<ActionChunk, PolicyError>;
+    fn infer_watched(&mut self, observation: &Observation, watch: Watch<'_>) -> Result<ActionChunk, PolicyError> {
+        self.infer_watched_from(observation, &[], watch)
+    }
+    /// The same, beginning with ids that are chosen already; empty = none.
+    fn infer_watched_from(
+        &mut self,
+        observation: &Observation,
+        committed: &[Token],
+        watch: Watch<'_>,
+    ) -> Result<ActionChunk, PolicyError>;
 }
 
 /// Output of one stage, valid during the call. Names and shapes are those of `golden.safetensors`.

@@ -19,6 +19,7 @@ pub mod policy;
 mod rotation;
 pub mod safety;
 pub mod schedule;
+pub mod sketch;
 pub mod stage;
 pub mod tick;
 

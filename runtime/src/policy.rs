@@ -3,6 +3,7 @@
 use crate::observation::Observation;
 use crate::perception::depth::DepthReport;
 use crate::schedule::CommittedPrefix;
+use crate::sketch::StageSketch;
 use crate::stage::{Stage, StageTimes};
 use egogrid_action_grids::{Action, ActionRow, DeltaError, NormalizedRow};
 
@@ -48,6 +49,8 @@ pub struct ActionChunk {
     pub depth: Option<DepthReport>,
     /// Ego3D sample points, `[patches * samples, 3]` metres in the frame the policy uses; empty without depth.
     pub points_xyz_m: Vec<[f32; 3]>,
+    /// What each stage put out, in few bytes; empty unless the policy was loaded to say so.
+    pub sketches: Vec<StageSketch>,
 }
 
 impl ActionChunk {

@@ -51,6 +51,7 @@ impl Policy for Rows {
             times: StageTimes::default(),
             depth: None,
             points_xyz_m: vec![],
+            sketches: Vec::new(),
         })
     }
 

@@ -9,5 +9,6 @@ pub mod endpoint;
 pub mod follower;
 pub mod limits;
 pub mod message;
+pub mod recording;
 pub mod session;
 pub mod worker;

@@ -19,6 +19,10 @@ pub const CONFIDENCE_MAX: usize = 3 * CHUNK_LEN_MAX;
 pub const REASONS_MAX: usize = 9 * CHUNK_LEN_MAX;
 /// Most stage times of a status.
 pub const STAGES_MAX: usize = 16;
+/// Most tokens of a look.
+pub const TOKENS_MAX: usize = 1024;
+/// Most stage outputs of a look: one of logits for each token, and those of the stages before.
+pub const SKETCHES_MAX: usize = 1100;
 /// Most counters of a status.
 pub const COUNTS_MAX: usize = 128;
 /// Most tasks of a simulator, and remarks of a status.

@@ -93,6 +93,7 @@ impl Run {
             times,
             depth: None,
             points_xyz_m: vec![[0.0, 0.0, 1.0]; 4],
+            sketches: Vec::new(),
         }
     }
 

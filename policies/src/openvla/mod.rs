@@ -24,6 +24,7 @@ use egogrid_runtime::execution::Environment;
 use egogrid_runtime::observation::Observation;
 use egogrid_runtime::perception::towers::TowerInput;
 use egogrid_runtime::policy::{ActionChunk, Policy, PolicyError, PolicySpec};
+use egogrid_runtime::schedule::Token;
 use egogrid_runtime::stage::{Stage, StageTimes};
 use session::Session;
 
@@ -105,13 +106,23 @@ impl OpenVla {
             times,
             depth: None,
             points_xyz_m: Vec::new(),
+            sketches: Vec::new(), // a sketching policy adds them
         })
     }
 }
 
 impl Watched for OpenVla {
-    fn infer_watched(&mut self, observation: &Observation, watch: Watch<'_>) -> Result<ActionChunk, PolicyError> {
-        self.infer_watched(observation, watch)
+    fn infer_watched_from(
+        &mut self,
+        observation: &Observation,
+        committed: &[Token],
+        watch: Watch<'_>,
+    ) -> Result<ActionChunk, PolicyError> {
+        if committed.is_empty() {
+            return self.infer_watched(observation, watch);
+        }
+        let reason = format!("policy {} takes no beginning", self.spec.id);
+        Err(PolicyError::CannotCommit { tokens: committed.len(), reason })
     }
 }
 

@@ -144,13 +144,30 @@ impl SpatialVla {
 
         let Generation { token_ids, confidence, runner_up } = generation;
         let (sequence, depth, points_xyz_m) = (observation.sequence, Some(depth), self.inputs.points.to_points());
-        Ok(ActionChunk { sequence, actions, normalized, token_ids, confidence, runner_up, times, depth, points_xyz_m })
+        let sketches = Vec::new(); // a sketching policy adds them
+        Ok(ActionChunk {
+            sequence,
+            actions,
+            normalized,
+            token_ids,
+            confidence,
+            runner_up,
+            times,
+            depth,
+            points_xyz_m,
+            sketches,
+        })
     }
 }
 
 impl Watched for SpatialVla {
-    fn infer_watched(&mut self, observation: &Observation, watch: Watch<'_>) -> Result<ActionChunk, PolicyError> {
-        self.infer_watched(observation, watch)
+    fn infer_watched_from(
+        &mut self,
+        observation: &Observation,
+        committed: &[Token],
+        watch: Watch<'_>,
+    ) -> Result<ActionChunk, PolicyError> {
+        self.infer_from(observation, committed, watch)
     }
 }
 

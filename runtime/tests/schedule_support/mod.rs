@@ -49,6 +49,7 @@ pub fn chunk_of(sequence: u64, rows: &[[f64; 7]], tokens: &[(u32, f32)]) -> Acti
         times: StageTimes::default(),
         depth: None,
         points_xyz_m: Vec::new(),
+        sketches: Vec::new(),
     }
 }
 

@@ -16,7 +16,7 @@ fn check<'a, T: Message<'a>>(payload: &'a [u8]) {
 
 fuzz_target!(|data: &[u8]| {
     let Some((which, payload)) = data.split_first() else { return };
-    let checks: [fn(&[u8]); 13] = [
+    let checks: [fn(&[u8]); 18] = [
         |p| check::<m::Time>(p),
         |p| check::<m::RosString>(p),
         |p| check::<m::TwistStamped>(p),
@@ -30,6 +30,11 @@ fuzz_target!(|data: &[u8]| {
         |p| check::<m::SimStep>(p),
         |p| check::<m::SimObservation<'_>>(p),
         |p| check::<m::ErrorReply>(p),
+        |p| check::<m::PoseStamped>(p),
+        |p| check::<m::Command>(p),
+        |p| check::<m::PolicyLook>(p),
+        |p| check::<m::EpisodeMark>(p),
+        |p| check::<m::RunInfo<'_>>(p),
     ];
     checks[usize::from(*which) % checks.len()](payload);
 });

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from egogrid_worker import messages
+from egogrid_worker import look_messages, messages
 from egogrid_worker.errors import DecodeError, WireError
 
 WIRE = Path(__file__).parents[3] / "tests" / "fixtures" / "wire"
@@ -17,7 +17,8 @@ OWN_NAMES = {"std_msgs/msg/String": "RosString"}
 
 
 def kind_of(ros_type: str) -> type:
-    return getattr(messages, OWN_NAMES.get(ros_type, ros_type.rsplit("/", 1)[1]))
+    name = OWN_NAMES.get(ros_type, ros_type.rsplit("/", 1)[1])
+    return getattr(messages, name, None) or getattr(look_messages, name)
 
 
 def plain(message) -> dict:

@@ -6,7 +6,7 @@ use super::peer::transport;
 use super::transport::BridgeSession;
 use crate::codec::{self, Message};
 use crate::convert::FrameWire;
-use crate::message::{ActionChunk, PolicyStatus};
+use crate::message::{ActionChunk, EpisodeMark, PolicyLook, PolicyStatus, RunInfo};
 use crate::session::{Keys, RobotName, is_key_part};
 use egogrid_runtime::camera::Frame;
 use egogrid_runtime::endpoint::EndpointError;
@@ -18,8 +18,8 @@ use zenoh::qos::CongestionControl;
 
 /// Cameras that one process publishes at most.
 const CAMERAS_MAX: usize = 16;
-/// Publishers at most: three topics per camera, `action` and `status`.
-const TOPICS_MAX: usize = 3 * CAMERAS_MAX + 2;
+/// Publishers at most: three topics per camera, and `action`, `status`, `look`, `episode` and `run_info`.
+const TOPICS_MAX: usize = 3 * CAMERAS_MAX + 5;
 
 /// Publishers of one robot, each declared at its first use.
 #[derive(Debug)]
@@ -65,6 +65,30 @@ impl Listeners {
     /// Too long, or the transport.
     pub fn action(&mut self, chunk: &ActionChunk) -> Result<(), EndpointError> {
         self.put("action", chunk)
+    }
+
+    /// `look`.
+    ///
+    /// # Errors
+    /// Too long, or the transport.
+    pub fn look(&mut self, look: &PolicyLook) -> Result<(), EndpointError> {
+        self.put("look", look)
+    }
+
+    /// `episode`.
+    ///
+    /// # Errors
+    /// Too long, or the transport.
+    pub fn episode(&mut self, mark: &EpisodeMark) -> Result<(), EndpointError> {
+        self.put("episode", mark)
+    }
+
+    /// `run_info`.
+    ///
+    /// # Errors
+    /// Too long, or the transport.
+    pub fn run_info(&mut self, info: &RunInfo<'_>) -> Result<(), EndpointError> {
+        self.put("run_info", info)
     }
 
     /// `status`.

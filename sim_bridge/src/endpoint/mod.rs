@@ -6,14 +6,18 @@ mod listeners;
 mod onboard;
 mod peer;
 mod refusal;
+mod run_info;
 mod sim;
+mod tap;
 mod transport;
 mod wire_watch;
 
 pub use commands::{CommandSender, command_to_twist, command_to_wire};
 pub use listeners::Listeners;
 pub use onboard::{AskPolicy, Onboard, RefusalKind};
+pub use run_info::{RunInfoServer, ask_run_info};
 pub use sim::{ActionLabel, SimClient, SimInfo, SimObservation, SimStepInfo};
+pub use tap::{Heard, Tap};
 pub use transport::BridgeSession;
 pub use wire_watch::{WireRefusals, WireWatch, wire_refusals};
 

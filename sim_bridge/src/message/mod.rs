@@ -4,6 +4,7 @@
 
 mod common;
 mod egogrid;
+mod look;
 mod sensor;
 mod sim;
 
@@ -11,6 +12,7 @@ pub use common::{Header, Point, Pose, PoseStamped, Quaternion, RosString, Time, 
 pub use egogrid::{
     ActionChunk, ActionStep, Command, Count, EndEffectorState, OperatorSign, PolicyStatus, SafetyReason, StageTime,
 };
+pub use look::{ActionRow, EpisodeMark, LookInput, PolicyLook, PolicyToken, RunInfo, StageSketch};
 pub use sensor::{CameraFrame, CameraInfo, Image, RegionOfInterest};
 pub use sim::{ErrorReply, SimInfo, SimObservation, SimReset, SimStep};
 
@@ -31,6 +33,15 @@ impl Element for ActionStep {
 }
 impl Element for SafetyReason {
     const COUNT_MAX: usize = limits::REASONS_MAX;
+}
+impl Element for PolicyToken {
+    const COUNT_MAX: usize = limits::TOKENS_MAX;
+}
+impl Element for ActionRow {
+    const COUNT_MAX: usize = limits::CHUNK_LEN_MAX;
+}
+impl Element for StageSketch {
+    const COUNT_MAX: usize = limits::SKETCHES_MAX;
 }
 impl Element for Count {
     const COUNT_MAX: usize = limits::COUNTS_MAX;

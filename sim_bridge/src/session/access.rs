@@ -36,7 +36,7 @@ pub struct AccessConfig {
     /// Send `operator` and `instruction`, ask `do/*`, announce `alive/operator/*`, hear `status`.
     #[serde(default)]
     pub operators: Vec<String>,
-    /// Hear everything that this process sends, and send nothing.
+    /// Hear everything that this process sends, ask what runs (`do/info`), and send nothing.
     #[serde(default)]
     pub watchers: Vec<String>,
     /// On the robot's side: the onboard daemon, which may do everything below the robot's keys.
@@ -130,7 +130,8 @@ impl AccessConfig {
         let grant = |id: &str, names: &[String], rules| Grant { id: id.to_owned(), names: names.to_vec(), rules };
         grants.push(grant("robots", &self.robots, robot));
         grants.push(grant("operators", &self.operators, operator));
-        grants.push(grant("watchers", &self.watchers, hears(keys.all()).into()));
+        let watcher = hears(keys.all()).into_iter().chain(asks(alive("do/info"))).collect();
+        grants.push(grant("watchers", &self.watchers, watcher));
         let whole = |flow| (EVERYTHING.to_vec(), flow, keys.all());
         grants.push(grant("daemons", &self.daemons, vec![whole("ingress"), whole("egress")]));
         // Whoever has a name may see who is there and what we listen to: what nobody listens to is not even sent, so that a

@@ -156,6 +156,7 @@ U16 = Annotated[int, _Number("H")]
 I32 = Annotated[int, _Number("i")]
 U32 = Annotated[int, _Number("I")]
 U64 = Annotated[int, _Number("Q")]
+F32 = Annotated[float, _Number("f")]
 F64 = Annotated[float, _Number("d")]
 Bool = Annotated[bool, _Boolean()]
 Text = Annotated[str, _Text()]
@@ -163,6 +164,16 @@ Bytes = Annotated[bytes, _Bytes()]
 Floats = Annotated[list[float], _Sequence(_Number("d"), limits.JOINTS_MAX)]
 Matrix33 = Annotated[list[float], _Array(_Number("d"), 9)]
 Matrix34 = Annotated[list[float], _Array(_Number("d"), 12)]
+
+
+def many(hint, count_max: int):
+    """A field of any number of these, up to a bound."""
+    return Annotated[list, _Sequence(_codec(hint), count_max)]
+
+
+def maybe(hint):
+    """A field of one of these, or `None`."""
+    return Annotated[object, _Maybe(_codec(hint))]
 
 
 @dataclass
