@@ -145,10 +145,10 @@ pub fn policy(
     depth: SensorRules,
 ) -> CommandResult<Box<dyn Policy>> {
     let options = LoadOptions { stats_key: stats_key.to_owned(), graph: graph_options(common)?, preprocessing: None };
-    policy_with(environment, bundle, &options, depth)
+    policy_with(environment, bundle, &options, depth, false)
 }
 
-/// The same with all options given.
+/// The same with all options given; `sketching`: its chunks say what each stage put out.
 ///
 /// # Errors
 /// As [`policy`].
@@ -157,8 +157,10 @@ pub fn policy_with(
     bundle: &Bundle,
     options: &LoadOptions,
     depth: SensorRules,
+    sketching: bool,
 ) -> CommandResult<Box<dyn Policy>> {
-    registry::load_with_depth(environment, bundle, options, depth)
+    let load = if sketching { registry::load_sketching } else { registry::load_with_depth };
+    load(environment, bundle, options, depth)
         .map_err(|error: LoadError| CommandError::missing_if(error.is_missing(), error))
 }
 
@@ -186,15 +188,23 @@ pub fn small_text(path: &Path) -> CommandResult<String> {
     std::fs::read_to_string(path).with_context(|| path.display().to_string()).map_err(CommandError::usage)
 }
 
+/// Where the robot's file is: given, or Meta-World's.
+///
+/// # Errors
+/// Not given, and not inside a checkout.
+pub fn embodiment_path(common: &Common, asked: Option<&Path>) -> CommandResult<PathBuf> {
+    match asked {
+        Some(path) => Ok(path.to_path_buf()),
+        None => Ok(root(common)?.join("launch/embodiments/metaworld.toml")),
+    }
+}
+
 /// The robot: given, or Meta-World's.
 ///
 /// # Errors
 /// An unreadable file, or a bound that cannot be meant.
 pub fn embodiment(common: &Common, asked: Option<&Path>) -> CommandResult<Embodiment> {
-    let path = match asked {
-        Some(path) => path.to_path_buf(),
-        None => root(common)?.join("launch/embodiments/metaworld.toml"),
-    };
+    let path = embodiment_path(common, asked)?;
     let config: EmbodimentConfig = toml_file(&path)?;
     config.checked().with_context(|| path.display().to_string()).map_err(CommandError::usage)
 }

@@ -30,6 +30,29 @@ pub(crate) struct Items<T> {
     waiting: Arc<AtomicUsize>,
 }
 
+/// What came within a time.
+#[derive(Debug)]
+pub(crate) enum Next<T> {
+    Item(T),
+    Nothing,
+    /// The queue has ended.
+    Ended,
+}
+
+impl<T> Items<T> {
+    /// The next item, if there is one within `wait_max`.
+    pub(crate) fn next_within(&self, wait_max: Duration) -> Next<T> {
+        match self.items.recv_timeout(wait_max) {
+            Ok(item) => {
+                self.waiting.fetch_sub(1, Ordering::Relaxed);
+                Next::Item(item)
+            }
+            Err(RecvTimeoutError::Timeout) => Next::Nothing,
+            Err(RecvTimeoutError::Disconnected) => Next::Ended,
+        }
+    }
+}
+
 impl<T> Iterator for Items<T> {
     type Item = T;
 

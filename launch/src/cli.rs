@@ -56,6 +56,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// The onboard daemon: real cameras, a real robot, real time
     Run(RunArgs),
+    /// Everything that a running robot says, to MCAP files
+    Record(RecordArgs),
     /// One observation from files
     Infer(InferArgs),
     /// Replay a bundle's golden tensors; names the first stage that differs
@@ -70,7 +72,8 @@ pub enum Command {
 }
 
 /// The strategies of `runtime::schedule`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Strategy {
     /// One action per look
     Sync,
@@ -107,7 +110,7 @@ pub struct DemoArgs {
     /// Seed of the first episode of each task; the next ones count up
     #[arg(long, default_value_t = 100_000)]
     pub seed: u32,
-    /// Where summary.json, demo.rrd and demo.mp4 go
+    /// Where summary.json, demo.rrd, demo.mcap and demo.mp4 go
     #[arg(long, default_value = "out/demo", value_name = "DIR")]
     pub out: PathBuf,
     /// Steps after which an episode is a failure
@@ -151,6 +154,67 @@ pub struct RunArgs {
     /// Load and check everything, then end: nothing is opened and nothing moves
     #[arg(long)]
     pub check: bool,
+    /// Print a summary as one JSON object at the end
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A running robot to listen to.
+#[derive(Debug, Clone, Args)]
+pub struct Wire {
+    /// Where its daemon listens: tcp/127.0.0.1:PORT; tls/HOST:PORT beyond this machine
+    #[arg(long, value_name = "ENDPOINT", default_value = "tcp/127.0.0.1:7447")]
+    pub connect: String,
+    /// Its name in every key
+    #[arg(long, value_name = "NAME", default_value = "sim0")]
+    pub robot: String,
+    /// Its cameras
+    #[arg(long, value_name = "A,B", value_delimiter = ',', default_value = "front")]
+    pub cameras: Vec<String>,
+    /// Its deployment file, which knows name, cameras and mapped keys
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["robot", "cameras"])]
+    pub deployment: Option<PathBuf>,
+    /// Certificate of the authority, for tls/HOST:PORT
+    #[arg(long, value_name = "F.pem")]
+    pub root_ca_certificate: Option<PathBuf>,
+    /// Our own certificate; its name must be one of `watchers` in the daemon's access list
+    #[arg(long, value_name = "F.pem")]
+    pub certificate: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "F.pem")]
+    pub private_key: Option<PathBuf>,
+    /// Name in the daemon's certificate
+    #[arg(long, value_name = "CN", default_value = "daemon")]
+    pub daemon_name: String,
+}
+
+/// Longer is meant to have no end.
+fn duration_s(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|error| format!("{error}"))?;
+    if (0.1..=1e7).contains(&seconds) { Ok(seconds) } else { Err("expected 0.1 to 10000000".to_owned()) }
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Example:\n  egogrid record out/run.mcap --connect tcp/127.0.0.1:7447 --robot sim0 --duration-s 60"
+)]
+pub struct RecordArgs {
+    /// F.mcap: one file. Anything else: a directory of files whose oldest ones are deleted at the limit
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub wire: Wire,
+    /// Ends by itself after so long [default: at Ctrl-C]
+    #[arg(long, value_name = "S", value_parser = duration_s)]
+    pub duration_s: Option<f64>,
+    /// A file ends when it is that large, MiB
+    #[arg(long, value_name = "MB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=1 << 24))]
+    pub file_mb_max: u64,
+    /// All recordings in the directory together, MiB
+    #[arg(long, value_name = "MB", default_value_t = 8192, value_parser = clap::value_parser!(u64).range(1..=1 << 24))]
+    pub disk_mb_max: u64,
+    /// What stays free on the disk for others, MiB
+    #[arg(long, value_name = "MB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(0..=1 << 24))]
+    pub free_mb_min: u64,
     /// Print a summary as one JSON object at the end
     #[arg(long)]
     pub json: bool,

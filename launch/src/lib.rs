@@ -8,12 +8,15 @@ pub mod cli;
 pub mod commands;
 pub mod deployment;
 pub mod exit;
+mod lockstep;
 pub mod machine;
 pub mod npy;
 mod provider_config;
+pub mod recording;
 pub mod statistics;
 pub mod video;
 pub mod view;
+mod wire;
 
 use clap::Parser;
 use egogrid_sim_bridge::endpoint::WireWatch;

@@ -8,7 +8,7 @@ use crate::endpoint::{ActionSink, EndpointError, ObservationSource};
 use crate::observation::Observation;
 use crate::policy::{ActionChunk, Policy, PolicyError};
 use crate::safety::{Gate, SafeAction};
-use crate::schedule::{Planner, STEPS_MAX};
+use crate::schedule::{Planner, STEPS_MAX, Token};
 use crate::stage::{Stage, StageTimes};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,8 @@ pub struct Look<'a> {
     pub observation: &'a Observation,
     /// What it answered; every chunk here is one of end-effector deltas.
     pub chunk: Result<&'a ActionChunk, &'a PolicyError>,
+    /// What the answer had to begin with; empty for most strategies.
+    pub committed: &'a [Token],
     /// What left through the gate, in order.
     pub sent: &'a [SafeAction],
     /// Time per stage, the policy's own included.
@@ -67,7 +69,8 @@ impl<W: ObservationSource + ActionSink> LockstepLoop<'_, W> {
         self.gate.observe(observation.state.as_ref(), self.now);
         let exposed = self.now;
         let Planner { schedule, .. } = &mut *self.planner;
-        let answer = self.policy.infer_committed(observation, schedule.begin_look(self.now, exposed));
+        let committed = *schedule.begin_look(self.now, exposed);
+        let answer = self.policy.infer_committed(observation, &committed);
         let ready = answer.and_then(|chunk| {
             times.merge(&chunk.times);
             let steps = times.measure(Stage::Schedule, || self.planner.ready(&chunk, exposed))?;
@@ -88,7 +91,8 @@ impl<W: ObservationSource + ActionSink> LockstepLoop<'_, W> {
             times.measure(Stage::Publish, || self.world.send(action))?;
         }
         let latency = arrived.elapsed();
-        observer.on_look(&Look { observation, chunk: answer.as_ref(), sent: &sent, times: &times, latency });
+        let (chunk, committed) = (answer.as_ref(), committed.tokens());
+        observer.on_look(&Look { observation, chunk, committed, sent: &sent, times: &times, latency });
         self.world.observe(self.wait_max)
     }
 

@@ -66,7 +66,7 @@ fn sample(count: u64) -> Vec<u8> {
     (0..count).for_each(|number| add(&mut writer, number, false));
     let (figures, pause) = writer.finish();
     assert_eq!((figures.written, figures.lost, pause), (count, 0, None));
-    assert_eq!(figures.bytes + 0, fs::metadata(&path).unwrap().len() - head(&path));
+    assert_eq!(figures.bytes, fs::metadata(&path).unwrap().len() - head(&path));
     fs::read(path).unwrap()
 }
 

@@ -44,7 +44,7 @@ pub fn run(common: &Common, args: &InferArgs) -> CommandResult {
     let rules = depth_rules(args)?;
     let preprocessing = args.preprocessing.as_deref().map(str::parse).transpose().map_err(CommandError::usage)?;
     let options = LoadOptions { stats_key, graph: assemble::graph_options(common)?, preprocessing };
-    let mut policy = assemble::policy_with(&environment, &bundle, &options, rules)?;
+    let mut policy = assemble::policy_with(&environment, &bundle, &options, rules, false)?;
     match policy.infer(&observation) {
         Ok(chunk) => {
             if args.json {

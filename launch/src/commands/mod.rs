@@ -6,6 +6,7 @@ pub mod demo;
 pub mod doctor;
 pub mod grid;
 pub mod infer;
+pub mod record;
 pub mod run;
 
 use crate::cli::{Cli, Command, GridCommand};
@@ -20,6 +21,7 @@ pub fn run(cli: &Cli) -> CommandResult {
     match &cli.command {
         Command::Demo(args) => demo::run(&cli.common, args),
         Command::Run(args) => run::run(&cli.common, args),
+        Command::Record(args) => record::run(args),
         Command::Infer(args) => infer::run(&cli.common, args),
         Command::Check(args) => check::run(&cli.common, args),
         Command::Bench(args) => bench::run(&cli.common, args),

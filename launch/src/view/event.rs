@@ -5,8 +5,9 @@
 use egogrid_action_grids::Action;
 use egogrid_runtime::camera::Frame;
 use egogrid_runtime::observation::{EndEffectorState, Observation};
-use egogrid_runtime::policy::ActionChunk;
+use egogrid_runtime::policy::{ActionChunk, PolicyError};
 use egogrid_runtime::safety::SafeAction;
+use egogrid_runtime::schedule::Token;
 use egogrid_runtime::stage::StageTimes;
 use egogrid_runtime::tick::Look;
 use std::fmt;
@@ -121,11 +122,36 @@ impl Seen {
     }
 }
 
+/// Why there is no chunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NoAnswer {
+    /// Stable short name.
+    pub kind: &'static str,
+    /// For people.
+    pub detail: String,
+    /// What was generated before.
+    pub token_ids: Vec<u32>,
+}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl From<&PolicyError> for NoAnswer {
+    fn from(error: &PolicyError) -> Self {
+        Self { kind: error.kind(), detail: error.to_string(), token_ids: error.token_ids().to_vec() }
+    }
+}
+
 /// What was done about it.
 #[derive(Debug, Clone)]
 pub(crate) struct Done {
-    /// The chunk, or why there is none, in words.
-    pub answer: Result<ActionChunk, String>,
+    /// The chunk, or why there is none.
+    pub answer: Result<ActionChunk, NoAnswer>,
+    /// What the chunk had to begin with.
+    pub committed: Vec<Token>,
     /// The chunk's actions as the robot understands them; none without a chunk.
     pub planned: Vec<Action>,
     pub sent: Vec<SafeAction>,
@@ -137,7 +163,8 @@ impl Done {
     pub(crate) fn of(look: &Look<'_>) -> Self {
         Self {
             planned: look.chunk.ok().and_then(|chunk| chunk.deltas().ok()).unwrap_or_default(),
-            answer: look.chunk.cloned().map_err(ToString::to_string),
+            answer: look.chunk.cloned().map_err(NoAnswer::from),
+            committed: look.committed.to_vec(),
             sent: look.sent.to_vec(),
             times: *look.times,
             latency: look.latency,

@@ -12,10 +12,10 @@ mod scene;
 mod tokens;
 
 use crate::background::{self, Background, Ending};
+use crate::recording::{LookRecording, LookRecordingConfig};
 use egogrid_action_grids::ActionTokenizer;
 use egogrid_runtime::observation::Observation;
 use egogrid_runtime::tick::{Look, LoopObserver};
-use event::{Done, Seen};
 use rerun::RecordingStreamBuilder;
 use rerun::log::ChunkBatcherConfig;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-pub(crate) use event::Event;
+pub(crate) use event::{Done, Event, Seen};
 pub use event::{Episode, Outcome, Progress};
 
 /// Messages that wait for one output.
@@ -67,6 +67,8 @@ pub struct RecorderConfig {
     pub rrd: Option<PathBuf>,
     /// Running viewer to stream to, e.g. `rerun+http://127.0.0.1:9876/proxy`.
     pub connect: Option<String>,
+    /// MCAP file to write, and what it says about the run.
+    pub(crate) mcap: Option<LookRecordingConfig>,
     /// Grids and token table of the policy; without them there is no token view.
     pub tokenizer: Option<Arc<ActionTokenizer>>,
     /// Where the policy's 3D points are.
@@ -200,6 +202,9 @@ impl Recorder {
             let name = path.display().to_string();
             let open = move || Ok(log::RerunOutput::boxed(builder(FILE_FLUSH).save(path)?, &config));
             outputs.push((name, Box::new(open)));
+        }
+        if let Some(mcap) = config.mcap.clone() {
+            outputs.push((mcap.path.display().to_string(), Box::new(move || LookRecording::boxed(mcap))));
         }
         if let Some(url) = config.connect.clone() {
             let name = url.clone();

@@ -114,6 +114,7 @@ impl Run {
         observer.on_look(&Look {
             observation: &observation,
             chunk: Ok(&chunk),
+            committed: &[],
             sent: &sent,
             times: &chunk.times,
             latency,
@@ -127,8 +128,8 @@ impl Run {
         self.gate.looked(false);
         let sent = [self.tick(None)];
         let times = StageTimes::default();
-        let look =
-            Look { observation: &observation, chunk: Err(&error), sent: &sent, times: &times, latency: Duration::ZERO };
+        let (sent, times, latency) = (&sent, &times, Duration::ZERO);
+        let look = Look { observation: &observation, chunk: Err(&error), committed: &[], sent, times, latency };
         observer.on_look(&look);
     }
 

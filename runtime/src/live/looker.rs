@@ -47,6 +47,14 @@ impl LookFailure {
             Self::Superseded { .. } => "superseded",
         }
     }
+
+    /// The ids generated so far, where generation had begun.
+    pub fn token_ids(&self) -> &[u32] {
+        match self {
+            Self::Policy(error) => error.token_ids(),
+            Self::Deadline { .. } | Self::Superseded { .. } => &[],
+        }
+    }
 }
 
 /// One look, for recorders and tables.

@@ -96,6 +96,11 @@ impl CommandSender {
         Ok(Self { publisher, session: number, kind })
     }
 
+    /// What the commands of this process are told apart by.
+    pub fn session(&self) -> u64 {
+        self.session
+    }
+
     /// Sends it. Never waits for a listener.
     ///
     /// # Errors

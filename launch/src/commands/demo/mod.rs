@@ -6,7 +6,6 @@
 
 mod episode;
 mod motion;
-mod strategy;
 mod summary;
 mod watch;
 
@@ -14,10 +13,12 @@ use crate::assemble;
 use crate::cli::{Common, DemoArgs};
 use crate::commands::print_json;
 use crate::exit::{CommandError, CommandResult, Failure};
+use crate::lockstep::{self, LockstepPlan};
 use crate::view::Outcome;
 use anyhow::{Context, anyhow};
 use egogrid_action_grids::RowStats;
 use egogrid_policies::bundle::Bundle;
+use egogrid_policies::registry::LoadOptions;
 use egogrid_runtime::clock::ControlRate;
 use egogrid_runtime::policy::Policy;
 use egogrid_runtime::safety::Gate;
@@ -49,6 +50,8 @@ struct Pipeline {
     gate: Gate,
     sim: SimClient,
     worker: Worker,
+    robot: RobotName,
+    stats_key: String,
     /// Last: the others close their ends first.
     _session: BridgeSession,
 }
@@ -127,7 +130,14 @@ fn assemble_pipeline(common: &Common, args: &DemoArgs, bundle: &Bundle) -> Comma
     let (worker, policy) = std::thread::scope(|scope| {
         let starting = scope.spawn(|| Worker::start(&session, config));
         let policy = assemble::environment(common).and_then(|environment| {
-            assemble::policy(common, &environment, bundle, &embodiment.stats_key, embodiment.depth)
+            let options = LoadOptions {
+                stats_key: embodiment.stats_key.clone(),
+                graph: assemble::graph_options(common)?,
+                preprocessing: None,
+            };
+            // What is recorded can be replayed stage by stage.
+            let sketching = !args.no_recording;
+            assemble::policy_with(&environment, bundle, &options, embodiment.depth, sketching)
         });
         (starting.join(), policy)
     });
@@ -139,9 +149,11 @@ fn assemble_pipeline(common: &Common, args: &DemoArgs, bundle: &Bundle) -> Comma
     sim.set_label(ActionLabel { policy_id: policy.spec().id.clone() });
     let rate = ControlRate::new(sim.info().control_hz).map_err(CommandError::usage)?;
     let gate = Gate::new(embodiment.limits, rate).map_err(CommandError::usage)?;
-    let latency_ticks = strategy::latency_ticks(args, rate);
-    let planner = strategy::planner(args, policy.spec(), rate)?;
-    Ok(Pipeline { policy, planner, latency_ticks, gate, sim, worker, _session: session })
+    let plan = LockstepPlan::from(args);
+    let latency_ticks = lockstep::latency_ticks(&plan, rate);
+    let planner = lockstep::planner(&plan, policy.spec(), rate)?;
+    let stats_key = embodiment.stats_key;
+    Ok(Pipeline { policy, planner, latency_ticks, gate, sim, worker, robot, stats_key, _session: session })
 }
 
 /// The simulated robot is one arm with one gripper. A policy for another one would only ever be held.

@@ -6,13 +6,17 @@ use super::summary::Summary;
 use crate::assemble;
 use crate::cli::{Common, DemoArgs};
 use crate::exit::{CommandError, CommandResult};
+use crate::lockstep::LockstepPlan;
+use crate::recording::LookRecordingConfig;
 use crate::video::{Mp4Writer, VideoConfig};
 use crate::view::{Clock, Outcome, PointsFrame, Recorder, RecorderConfig};
 use egogrid_policies::bundle::Bundle;
 use egogrid_runtime::observation::Observation;
 use egogrid_runtime::tick::{Look, LoopObserver};
+use egogrid_sim_bridge::convert::PolicyLabel;
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde::Serialize;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,10 +76,11 @@ impl Watch {
         if args.no_recording {
             return Ok(watch);
         }
-        let (rrd, mp4) = (args.out.join("demo.rrd"), args.out.join("demo.mp4"));
+        let [rrd, mcap, mp4] = ["demo.rrd", "demo.mcap", "demo.mp4"].map(|file| args.out.join(file));
         let spec = pipeline.policy.spec();
         let recorder = Recorder::new(RecorderConfig {
             rrd: Some(rrd.clone()),
+            mcap: Some(about_run(common, args, bundle, pipeline, mcap.clone())?),
             connect: args.connect.clone(),
             // A family without grids has no cells to show.
             tokenizer: bundle.action_tokenizer().ok().map(|tokenizer| Arc::new(tokenizer.clone())),
@@ -87,7 +92,7 @@ impl Watch {
         let episodes = u32::try_from(episodes).unwrap_or(u32::MAX);
         let config = VideoConfig { ffmpeg: super::ffmpeg_path(common)?, path: mp4.clone(), fps: FILM_FPS, episodes };
         watch.recording = Some((recorder, Mp4Writer::new(config).map_err(CommandError::missing)?));
-        watch.files = vec![rrd.display().to_string(), mp4.display().to_string()];
+        watch.files = [rrd, mcap, mp4].map(|file| file.display().to_string()).into();
         Ok(watch)
     }
 
@@ -132,6 +137,31 @@ impl Watch {
         }
         Some(report)
     }
+}
+
+/// What the recording says about the run, so that it can be replayed.
+fn about_run(
+    common: &Common,
+    args: &DemoArgs,
+    bundle: &Bundle,
+    pipeline: &Pipeline,
+    path: PathBuf,
+) -> CommandResult<LookRecordingConfig> {
+    let embodiment = assemble::embodiment_path(common, args.embodiment.as_deref())?;
+    Ok(LookRecordingConfig {
+        path,
+        robot: pipeline.robot.clone(),
+        label: PolicyLabel {
+            policy_id: bundle.id(),
+            bundle_sha256: bundle.digest().to_owned(),
+            stats_key: pipeline.stats_key.clone(),
+        },
+        precision: bundle.manifest().precision.to_string(),
+        provider: assemble::provider(common)?.to_string(),
+        rate: pipeline.gate.rate(),
+        deployment: toml::to_string(&LockstepPlan::from(args)).map_err(CommandError::usage)?,
+        embodiment: assemble::small_text(&embodiment)?,
+    })
 }
 
 /// The loop's observer: books the figures and passes the look on.

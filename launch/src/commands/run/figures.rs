@@ -4,6 +4,7 @@
 //! From: the control thread's snapshot, reports of looks, the ears and the sender. To: numbers with names.
 
 use super::sender::SentCounts;
+use crate::recording::RecordingState;
 use egogrid_runtime::clock::Moment;
 use egogrid_runtime::live::{Histogram, Snapshot};
 use egogrid_runtime::safety::Intervention;
@@ -47,6 +48,10 @@ pub(super) struct Figures {
     pub(super) state_measured: Option<Moment>,
     /// The operator's last sign.
     pub(super) operator_seen: Option<Moment>,
+    /// On the disk, and not.
+    pub(super) recording: RecordingState,
+    /// What the disk was too slow for.
+    pub(super) recording_dropped: u64,
     /// Cameras that are silent for too long.
     pub(super) cameras_lost: usize,
     /// What the system gave; `None`: not asked for.
@@ -82,7 +87,7 @@ impl Figures {
     pub(super) fn families(&self) -> Vec<Family> {
         let mut families = vec![self.ticks(), self.answers(), self.commands(), self.swapped()];
         families.extend(self.plain());
-        families.extend([self.gate(), self.failed_looks(), self.refused()]);
+        families.extend([self.recorded(), self.gate(), self.failed_looks(), self.refused()]);
         families
     }
 
@@ -145,6 +150,17 @@ impl Figures {
         ]
         .into_iter()
         .map(|(name, help, count)| Family { name, help, keys: &[], rows: vec![row(name, &[], count)] })
+    }
+
+    fn recorded(&self) -> Family {
+        let (figures, dropped) = (&self.recording.figures, self.recording_dropped);
+        let kinds = [
+            ("recording_written", "written", figures.written),
+            ("recording_lost", "lost", figures.lost),
+            ("recording_dropped", "dropped", dropped),
+        ];
+        let help = "Messages for the recording: on the disk, without room there, more than the disk could take in time";
+        labelled("recorded_messages", help, &["outcome"], &kinds)
     }
 
     fn gate(&self) -> Family {

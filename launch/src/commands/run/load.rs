@@ -14,6 +14,7 @@ use egogrid_runtime::live::{Deadline, LoadedPolicy};
 use egogrid_runtime::perception::depth::SensorRules;
 use egogrid_runtime::policy::PolicySpec;
 use egogrid_runtime::schedule::{Planner, StrategyConfig};
+use egogrid_sim_bridge::convert::PolicyLabel;
 use std::sync::Arc;
 
 /// Everything that a bundle has to fit.
@@ -42,7 +43,8 @@ impl Loader {
         let cancel = self.environment.cancel().map_err(CommandError::missing)?;
         let graph = GraphOptions { cancel: Some(cancel.clone()), ..self.graph.clone() };
         let options = LoadOptions { stats_key: self.stats_key.clone(), graph, preprocessing: None };
-        let policy = assemble::policy_with(&self.environment, bundle, &options, self.depth)?;
+        let policy =
+            assemble::policy_with(&self.environment, bundle, &options, self.depth, self.deployment.sketch_stages)?;
         require_pictures(policy.spec(), &self.deployment)?;
         let checked = self.deployment.schedule.checked(policy.spec(), self.deployment.rate);
         let planner = checked.map_err(CommandError::usage)?;
@@ -50,10 +52,24 @@ impl Loader {
         Ok((LoadedPolicy { policy, deadline, number }, planner))
     }
 
+    /// What recordings say of the policy in `bundle`.
+    pub(super) fn facts(&self, bundle: &Bundle) -> PolicyFacts {
+        let (bundle_sha256, stats_key) = (bundle.digest().to_owned(), self.stats_key.clone());
+        let label = PolicyLabel { policy_id: bundle.id(), bundle_sha256, stats_key };
+        PolicyFacts { label, precision: bundle.manifest().precision.to_string() }
+    }
+
     /// [`Shape::require_same`], for the schedule of the deployment.
     pub(super) fn require_same_shape(&self, first: &Shape, next: &PolicySpec, planner: &Planner) -> CommandResult {
         first.require_same(&Shape::of(next, planner), &self.deployment.schedule.strategy)
     }
+}
+
+/// Which policy, for whoever records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PolicyFacts {
+    pub(super) label: PolicyLabel,
+    pub(super) precision: String,
 }
 
 /// What the schedule was made for.

@@ -6,6 +6,7 @@
 
 mod figures;
 mod load;
+mod looks;
 mod metrics;
 mod parts;
 mod sender;

@@ -1,12 +1,14 @@
 //! A deployment to threads: what is loaded, how it is wired, in which order it starts.
 
-use super::load::{Loader, Shape};
+use super::load::{Loader, PolicyFacts, Shape};
+use super::looks::{Announcer, RunFacts};
 use super::sender::{Over, Sent, send};
 use super::swap::{self, SwapNews, Swaps};
 use crate::assemble;
 use crate::cli::Common;
-use crate::deployment::Deployment;
+use crate::deployment::{self, Deployment};
 use crate::exit::{CommandError, CommandResult};
+use crate::recording::Recording;
 use anyhow::{Context, anyhow};
 use egogrid_runtime::live::{
     Assembler, Control, ControlPorts, LoadedPolicy, LookReport, Looker, LookerPorts, Realtime, Shelf, Signs,
@@ -15,7 +17,10 @@ use egogrid_runtime::live::{
 use egogrid_runtime::observation_set::ObservationSets;
 use egogrid_runtime::safety::Gate;
 use egogrid_runtime::schedule::Planner;
-use egogrid_sim_bridge::endpoint::{BridgeSession, CommandSender, Listeners, Onboard};
+use egogrid_sim_bridge::codec::{Message, encode};
+use egogrid_sim_bridge::endpoint::{BridgeSession, CommandSender, Listeners, Onboard, RunInfoServer};
+use egogrid_sim_bridge::message::RunInfo;
+use egogrid_sim_bridge::recording::{Place, topics};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -30,11 +35,14 @@ pub(super) struct Parts {
     planner: Planner,
     gate: Gate,
     loader: Loader,
+    policy: PolicyFacts,
+    run: RunFacts,
 }
 
 /// What the teller tells of.
 pub(super) struct Told {
-    pub(super) policy_id: String,
+    pub(super) policy: PolicyFacts,
+    pub(super) announcer: Announcer,
     pub(super) snapshots: SlotReader<Snapshot>,
     pub(super) reports: Receiver<LookReport>,
     /// `None`: the policy is never another one.
@@ -46,6 +54,8 @@ pub(super) struct Told {
     pub(super) listeners: Listeners,
     pub(super) priority: Option<Realtime>,
     pub(super) memory: Option<Realtime>,
+    /// `None`: nothing is recorded here.
+    pub(super) recording: Option<Recording>,
     /// Last: the others close their ends first.
     pub(super) session: BridgeSession,
 }
@@ -104,7 +114,16 @@ impl Parts {
         BridgeSession::check(&deployment.wire, &deployment.keys).map_err(CommandError::missing)?;
         let loader = Loader::new(common, deployment, embodiment.stats_key, embodiment.depth)?;
         let (first, planner) = loader.load(&bundle, 0)?;
-        Ok(Self { first, planner, gate, loader })
+        let run = RunFacts {
+            session: 0, // of the sender, which is not there yet
+            provider: assemble::provider(common)?.to_string(),
+            control_hz: deployment.rate.hz(),
+            deployment: deployment.text.clone(),
+            embodiment: assemble::small_text(&deployment.embodiment)?,
+            camera: deployment.pictures.cameras.first().map_or_else(String::new, |camera| camera.name.clone()),
+        };
+        let policy = loader.facts(&bundle);
+        Ok(Self { first, planner, gate, loader, policy, run })
     }
 
     pub(super) fn policy_id(&self) -> &str {
@@ -113,7 +132,6 @@ impl Parts {
 
     /// Opens the wire and starts the threads; the control thread last, when everything that it needs is there.
     pub(super) fn start(self, deployment: &Deployment, signs: &Arc<Signs>) -> CommandResult<Running> {
-        let policy_id = self.policy_id().to_owned();
         let sets = ObservationSets::new(deployment.pictures.clone(), clock::now()).map_err(CommandError::usage)?;
         let shelf = Shelf::default();
         let (set_writer, sets_read) = slot(None);
@@ -129,6 +147,7 @@ impl Parts {
         let endpoint = listening(&session);
         let sender =
             CommandSender::new(&session, &deployment.keys, deployment.dry_run).map_err(CommandError::missing)?;
+        let (announcer, recording) = announce(self.run, &sender, &self.policy, deployment, &session)?;
         let memory = deployment.lock_memory.then(lock_memory);
         let sent = Arc::<Sent>::default();
         let (counts, over) = (Arc::clone(&sent), Over::default());
@@ -171,7 +190,8 @@ impl Parts {
         let listeners = Listeners::with_keys(&session, &deployment.keys);
         let threads = Threads { control, others: Others(vec![sender, policy]) };
         let told = Told {
-            policy_id,
+            policy: self.policy,
+            announcer,
             snapshots,
             reports,
             swaps: swap_news,
@@ -182,10 +202,44 @@ impl Parts {
             listeners,
             priority,
             memory,
+            recording,
             session,
         };
         Ok(Running { threads, told, endpoint })
     }
+}
+
+/// What recorders and viewers are told, and the daemon's own recording, from before the first picture on.
+fn announce(
+    run: RunFacts,
+    sender: &CommandSender,
+    policy: &PolicyFacts,
+    deployment: &Deployment,
+    session: &BridgeSession,
+) -> CommandResult<(Announcer, Option<Recording>)> {
+    let run = RunFacts { session: sender.session(), ..run };
+    let info = run.info(policy);
+    let recording = deployment.recording.as_ref();
+    let recording = recording.map(|place| record(place, deployment, session, &info)).transpose()?;
+    let server = RunInfoServer::serve(session, deployment.keys.robot(), &info).map_err(CommandError::missing)?;
+    drop(info);
+    Ok((Announcer::new(run, server), recording))
+}
+
+/// Everything on the wire.
+fn record(
+    place: &deployment::Recording,
+    deployment: &Deployment,
+    session: &BridgeSession,
+    info: &RunInfo<'_>,
+) -> CommandResult<Recording> {
+    let cameras: Vec<String> = deployment.pictures.cameras.iter().map(|camera| camera.name.clone()).collect();
+    let known = topics(&deployment.keys, &cameras).into_iter();
+    let payload = encode(info).map_err(CommandError::usage)?;
+    let first =
+        known.filter(|topic| topic.ros_type == RunInfo::ROS_TYPE).map(|topic| (topic, payload.clone())).collect();
+    let to = Place::Directory(place.dir.clone());
+    Recording::start(session, &deployment.keys, &cameras, to, place.rules, first)
 }
 
 /// Starts a thread that must not end before the control thread.

@@ -2,6 +2,7 @@
 //! systemd, and a summary at the end.
 
 use super::figures::Figures;
+use super::load::PolicyFacts;
 use super::parts::Told;
 use super::swap::SwapNews;
 use crate::deployment::Deployment;
@@ -19,6 +20,8 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+/// How long the disk may take for what is left of a recording; the robot holds by then.
+const RECORDING_END_MAX: Duration = Duration::from_secs(5);
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// Remarks that are kept.
 const REMARKS_MAX: usize = 16;
@@ -45,8 +48,8 @@ pub(super) struct Summary {
 pub(super) struct Teller {
     told: Told,
     remarks: Vec<String>,
-    /// Ids by number; the first one is that of the start.
-    policies: BTreeMap<u32, String>,
+    /// By number; the first one is that of the start.
+    policies: BTreeMap<u32, PolicyFacts>,
     used: u32,
     /// What people should know of the next policy.
     next: Option<(u32, String)>,
@@ -56,7 +59,7 @@ pub(super) struct Teller {
 }
 
 impl Teller {
-    pub(super) fn new(deployment: &Deployment, told: Told) -> Self {
+    pub(super) fn new(deployment: &Deployment, mut told: Told) -> Self {
         let mut remarks = Vec::new();
         for (what, given) in [("real-time priority", &told.priority), ("locked memory", &told.memory)] {
             match given {
@@ -74,7 +77,10 @@ impl Teller {
         let given = |given: &Option<Realtime>| given.as_ref().map(Realtime::is_given);
         let (priority, memory_locked) = (given(&told.priority), given(&told.memory));
         let figures = Figures { priority, memory_locked, ..Figures::default() };
-        let policies = BTreeMap::from([(0, told.policy_id.clone())]);
+        let policies = BTreeMap::from([(0, told.policy.clone())]);
+        if let Some(first) = policies.get(&0) {
+            told.announcer.policy(first, &mut told.listeners);
+        }
         Self { told, remarks, policies, used: 0, next: None, figures, newest: None, last: None }
     }
 
@@ -151,16 +157,25 @@ impl Teller {
             self.policies.retain(|number, _| *number >= self.used);
             self.last = None;
             tracing::info!("policy {} has taken over", self.policy_id());
+            if let Some(facts) = self.policies.get(&self.used) {
+                self.told.announcer.policy(facts, &mut self.told.listeners);
+            }
+        }
+        if let Some(facts) = self.policies.get(&report.policy) {
+            self.told.announcer.look(report, facts, &mut self.told.listeners);
         }
     }
 
     fn hear(&mut self, news: SwapNews) {
         let (number, said) = match news {
             SwapNews::Loading(name) => (u32::MAX, format!("policy {name:?} is being loaded")),
-            SwapNews::Ready { name, number, id, warning } => {
+            SwapNews::Ready { name, number, facts, warning } => {
                 let warning = warning.map(|warning| format!("; {warning}")).unwrap_or_default();
-                let said = format!("policy {id} from {name:?} is ready and begins with the next episode{warning}");
-                self.policies.insert(number, id);
+                let said = format!(
+                    "policy {} from {name:?} is ready and begins with the next episode{warning}",
+                    facts.label.policy_id
+                );
+                self.policies.insert(number, facts);
                 (number, said)
             }
             SwapNews::Refused { name, why } => {
@@ -174,7 +189,7 @@ impl Teller {
     }
 
     fn policy_id(&self) -> &str {
-        self.policies.get(&self.used).map_or("", String::as_str)
+        self.policies.get(&self.used).map_or("", |facts| &facts.label.policy_id)
     }
 
     fn refresh(&mut self) {
@@ -193,6 +208,13 @@ impl Teller {
         let sets = assembler.sets();
         (figures.sets, figures.missing_depth) = (sets.sets(), sets.counters().missing_depth);
         figures.cameras_lost = sets.lost(now).count();
+        let instruction = assembler.instruction().unwrap_or_default();
+        self.told.announcer.episode(snapshot.episodes, instruction, &mut self.told.listeners);
+        drop(assembler);
+        if let Some(recording) = &self.told.recording {
+            figures.recording = recording.state();
+            figures.recording_dropped = recording.dropped();
+        }
     }
 
     fn detail(&self) -> String {
@@ -244,6 +266,7 @@ impl Teller {
         let assembler = self.told.assembler.lock().unwrap_or_else(PoisonError::into_inner);
         let mut remarks = self.remarks.clone();
         remarks.extend(self.next.iter().map(|(_, said)| said.clone()));
+        remarks.extend(self.figures.recording.pause.iter().map(|pause| format!("recording: {pause}")));
         remarks.extend(self.told.session.refusal_remarks());
         remarks.extend(assembler.sets().lost(now).map(|lost| format!("camera: {lost}")));
         let instruction = assembler.instruction().unwrap_or_default().to_owned();
@@ -257,6 +280,16 @@ impl Teller {
     pub(super) fn end(mut self) -> Summary {
         self.last = None;
         self.tell(Duration::ZERO);
+        if let Some(recording) = self.told.recording.take() {
+            let end = recording.finish(RECORDING_END_MAX);
+            if end.stuck {
+                self.remark("recording: the disk does not answer; the last seconds are not in it".to_owned());
+            }
+            if let Some(pause) = &end.state.pause {
+                self.remark(format!("recording: {pause}"));
+            }
+            (self.figures.recording, self.figures.recording_dropped) = (end.state, end.dropped);
+        }
         let figures = &self.figures;
         let stages = figures.stages.iter();
         Summary {

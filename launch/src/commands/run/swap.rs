@@ -6,7 +6,7 @@
 //! drives goes on. Verifying reads and hashes whole files and has the lowest priority; graphs are loaded by an ordinary
 //! thread, because the threads that ONNX Runtime starts inherit its priority and would keep it for good.
 
-use super::load::{Loader, Shape};
+use super::load::{Loader, PolicyFacts, Shape};
 use crate::assemble;
 use crate::background::lower_priority;
 use crate::exit::{CommandError, CommandResult};
@@ -32,7 +32,7 @@ pub(super) enum SwapNews {
     /// It is being loaded.
     Loading(String),
     /// It begins with the next episode.
-    Ready { name: String, number: u32, id: String, warning: Option<String> },
+    Ready { name: String, number: u32, facts: PolicyFacts, warning: Option<String> },
     /// It cannot take over.
     Refused { name: String, why: String },
 }
@@ -67,7 +67,7 @@ pub(super) fn start(swaps: Swaps) -> CommandResult<(AskPolicy, Receiver<SwapNews
             // Nobody listens only when the process ends.
             let _ = tell.send(SwapNews::Loading(name.clone()));
             let _ = tell.send(match swaps.load(&path, number) {
-                Ok((id, warning)) => SwapNews::Ready { name, number, id, warning },
+                Ok((facts, warning)) => SwapNews::Ready { name, number, facts, warning },
                 Err(error) => SwapNews::Refused { name, why: error.to_string() },
             });
             drop(busy);
@@ -106,17 +106,17 @@ fn permitted(dir: &Path, name: &str) -> Result<PathBuf, String> {
 }
 
 impl Swaps {
-    /// Loads it and hands it over; its id, and what is to be said about its precision.
-    fn load(&self, path: &Path, number: u32) -> CommandResult<(String, Option<String>)> {
+    /// Loads it and hands it over; which it is, and what is to be said about its precision.
+    fn load(&self, path: &Path, number: u32) -> CommandResult<(PolicyFacts, Option<String>)> {
         let bundle = verified(path)?;
         require_memory(&bundle)?;
         let warning = bundle.manifest().precision_check.as_ref().and_then(PrecisionCheck::warning);
         let (loaded, planner) = self.loader.load(&bundle, number)?;
         self.loader.require_same_shape(&self.shape, loaded.policy.spec(), &planner)?;
-        let id = loaded.policy.spec().id.clone();
+        let facts = self.loader.facts(&bundle);
         let gone = |_| CommandError::check(anyhow!("the policy's thread has ended"));
         self.ready.send(loaded).map_err(gone)?;
-        Ok((id, warning))
+        Ok((facts, warning))
     }
 }
 
