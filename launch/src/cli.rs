@@ -58,6 +58,8 @@ pub enum Command {
     Run(RunArgs),
     /// Everything that a running robot says, to MCAP files
     Record(RecordArgs),
+    /// Run the policy again on a recording: are all tokens the same, and if not, from which stage on?
+    Replay(ReplayArgs),
     /// One observation from files
     Infer(InferArgs),
     /// Replay a bundle's golden tensors; names the first stage that differs
@@ -216,6 +218,30 @@ pub struct RecordArgs {
     #[arg(long, value_name = "MB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(0..=1 << 24))]
     pub free_mb_min: u64,
     /// Print a summary as one JSON object at the end
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Example:\n  egogrid replay out/demo/demo.mcap policies/shipped/metaworld/bundle")]
+pub struct ReplayArgs {
+    /// A recording, or a directory of them
+    pub recording: PathBuf,
+    /// The bundle that was recorded, another precision of it, or another policy of the same kind
+    pub bundle: PathBuf,
+    /// Only so many looks [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub looks: Option<u64>,
+    /// Every stage must be bit-equal, not only the tokens
+    #[arg(long)]
+    pub exact: bool,
+    /// Statistics key [default: the recorded one]
+    #[arg(long, value_name = "KEY")]
+    pub stats: Option<String>,
+    /// Make a regression test of it, e.g. tests/recordings/NAME
+    #[arg(long, value_name = "DIR")]
+    pub freeze: Option<PathBuf>,
+    /// Print one JSON object
     #[arg(long)]
     pub json: bool,
 }

@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod grid;
 pub mod infer;
 pub mod record;
+pub mod replay;
 pub mod run;
 
 use crate::cli::{Cli, Command, GridCommand};
@@ -22,6 +23,7 @@ pub fn run(cli: &Cli) -> CommandResult {
         Command::Demo(args) => demo::run(&cli.common, args),
         Command::Run(args) => run::run(&cli.common, args),
         Command::Record(args) => record::run(args),
+        Command::Replay(args) => replay::run(&cli.common, args),
         Command::Infer(args) => infer::run(&cli.common, args),
         Command::Check(args) => check::run(&cli.common, args),
         Command::Bench(args) => bench::run(&cli.common, args),
