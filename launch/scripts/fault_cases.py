@@ -5,9 +5,12 @@ From: an empty `Scene`. To: an `Outcome`. Times are the robot's own: until no co
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 import tomllib
@@ -16,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import fault_trace
-from fault_processes import CONTROL_HZ, EMBODIMENT, NotAsExpected, Process, Scene, Watcher, summary
+from fault_processes import CONTROL_HZ, EGOGRID, EMBODIMENT, ROOT, NotAsExpected, Process, Scene, Watcher, summary
 from fault_trace import NS_PER_MS
 
 BOUNDS = tomllib.loads(EMBODIMENT.read_text())["safety"]
@@ -334,6 +337,55 @@ def _(scene: Scene) -> Outcome:
     if not counts.get("picture_malformed"):
         raise NotAsExpected(f"nothing was malformed: {counts}")
     return Outcome(None, outcome.out_of_order, f"{outcome.remark}, {counts['picture_malformed']} payloads counted as malformed")
+
+
+@CASES.go_on("disk full while recording, room again after 1.2 s", "goes on; the recording says so and goes on too")
+def _(scene: Scene) -> Outcome:
+    disk = scene.directory / "disk"
+    disk.mkdir()
+    recording = f'[recording]\ndir = "{disk}/recordings"\nfile_mb_max = 8\ndisk_mb_max = 32\nfree_mb_min = 16'
+    # A disk of its own, which only the daemon sees. Not in a namespace of users: zenoh's shared memory does not reach into one.
+    if os.geteuid() != 0:
+        raise NotAsExpected("only root can make a small disk: run ./launch/faults as root for this row")
+    inside = ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs -o size=64m none "{disk}" && exec "$@"', "sh"]
+    daemon = scene.daemon({"dry_run": f"dry_run = false\n{recording}"}, inside=inside)
+    scene.world("--episodes", "3")
+    seen = Path(f"/proc/{daemon.child.pid}/root{disk}")
+    scene.wait(lambda: any(seen.glob("recordings/*.mcap")), "recording")
+    before = set(seen.glob("recordings/*.mcap"))
+    outcome = went_on(scene, lambda: fill(seen / "fill"))
+    (seen / "fill").unlink()
+    new = lambda: [one for one in set(seen.glob("recordings/*.mcap")) - before if one.stat().st_size > 1e5]  # noqa: E731
+    scene.wait(lambda: bool(new()), "recording after there is room again", 15.0)
+    files = scene.directory / "recordings"
+    # Before the daemon ends: the disk goes with it. What is being written is cut, and read to its last whole chunk.
+    shutil.copytree(seen / "recordings", files)
+    counts = summary(daemon)["counts"]
+    if not counts.get("recording_lost"):
+        raise NotAsExpected(f"nothing was lost, so the disk was not full: {counts}")
+    replayed = replay(files)
+    remark = f"{counts['recording_lost']} messages not recorded, {counts['recording_written']} recorded, {replayed} looks replayed with the same tokens"
+    return Outcome(None, outcome.out_of_order, f"{outcome.remark}, {remark}")
+
+
+def fill(path: Path) -> None:
+    """Until there is no room."""
+    with path.open("wb", buffering=0) as full:
+        try:
+            while True:
+                full.write(bytes(1 << 16))
+        except OSError:
+            return
+
+
+def replay(recording: Path) -> int:
+    """Looks that were replayed, all to the same tokens."""
+    command = [str(EGOGRID), "replay", str(recording), str(ROOT / "policies/shipped/metaworld/bundle"), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise NotAsExpected(f"the recording is not replayed: {done.stdout[-300:]} {done.stderr[-300:]}")
+    looks: int = json.loads(done.stdout)["looks_replayed"]
+    return looks
 
 
 @CASES.go_on("a subscriber of everything that is stopped (SIGSTOP)", "goes on")

@@ -98,15 +98,23 @@ class Scene:
         return process
 
     def daemon(
-        self, lines: dict[str, str] | None = None, bounds: dict[str, str] | None = None, env: dict[str, str] | None = None, threads: int = 1
+        self,
+        lines: dict[str, str] | None = None,
+        bounds: dict[str, str] | None = None,
+        env: dict[str, str] | None = None,
+        threads: int = 1,
+        inside: list[str] | None = None,
     ) -> Process:
-        """`egogrid run` with the shipped deployment; `lines` and `bounds` stand for those of it and of the embodiment."""
+        """`egogrid run` with the shipped deployment; `lines` and `bounds` stand for those of it and of the embodiment.
+
+        `inside`: a command that makes a place and executes the rest there.
+        """
         embodiment = _changed(EMBODIMENT.read_text(), bounds or {})
         (self.directory / "embodiment.toml").write_text(embodiment)
         changed = _changed(DEPLOYMENT.read_text(), {**BASE_LINES, "embodiment": 'embodiment = "embodiment.toml"', **(lines or {})})
         deployment = self.directory / "deployment.toml"
         deployment.write_text(changed.replace('"../', f'"{DEPLOYMENT.parent}/../'))
-        process = self.start("daemon", [str(EGOGRID), "run", str(deployment), "--json", "--threads", str(threads)], env)
+        process = self.start("daemon", [*(inside or []), str(EGOGRID), "run", str(deployment), "--json", "--threads", str(threads)], env)
         self.endpoint = process.wait_log("listening on ")
         return process
 

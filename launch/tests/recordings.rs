@@ -330,6 +330,41 @@ fn what_is_no_recording_is_refused_with_the_byte() {
     }
 }
 
+/// Writing fails in the middle of a chunk: what is whole stays readable, and the recording goes on with another file.
+#[test]
+fn a_write_that_fails_costs_its_chunk_and_nothing_else() {
+    let scratch = tempfile::tempdir().unwrap();
+    let out = scratch.path().join("limited");
+    let daemon = Daemon::start(&[]);
+    // Files of 1 MiB at most, for this process: the write that would go beyond fails.
+    let limited = "trap '' XFSZ; ulimit -f 2048; exec \"$0\" \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", limited, env!("CARGO_BIN_EXE_egogrid"), "record", out.to_str().unwrap()]);
+    command.args(["--connect", &daemon.endpoint, "--free-mb-min", "16", "--json"]).env("EGOGRID_ROOT", root());
+    let mut from_outside = Process::spawn(command.stdin(Stdio::null()));
+    let mut errors = from_outside.errors();
+    support::daemon::after(&mut errors, "recording sim0");
+    let errors = drain(errors);
+    world(&daemon, "160");
+    from_outside.signal("TERM");
+    let ended = from_outside.wait();
+    let said = errors.join().unwrap();
+    let (code, _, _) = daemon.end();
+    assert_eq!(code, Some(0));
+    let summary: Value = serde_json::from_slice(&ended.stdout).unwrap_or_else(|_| panic!("{said}"));
+    assert!(ended.status.code() == Some(3) && count(&summary["lost"]) > 0, "{summary} {said}");
+    assert!(said.contains("nothing is recorded until that works again"), "{said}");
+    let files = files(&out);
+    assert!(files.len() > 1, "{summary}: it did not go on");
+    let mut messages = 0;
+    for path in files {
+        let (read, problem) = read(&path);
+        assert!(matches!(problem, None | Some(ReadProblem::Cut { left: 0 })), "{}: {problem:?}", path.display());
+        messages += read.len() as u64;
+    }
+    assert!(messages >= count(&summary["messages"]), "{messages} of {summary}");
+}
+
 /// A place that cannot be used is said before anything runs.
 #[test]
 fn a_wrong_place_is_refused_at_once() {

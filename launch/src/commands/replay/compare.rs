@@ -95,10 +95,10 @@ impl LookComparison {
                 (recorded, Err(error)) => format!("recorded {recorded}, replayed {kind}: {error}"),
             });
         }
+        comparison.tokens(look, replayed);
         if let Ok(chunk) = replayed {
             comparison.sketches(look, chunk);
         }
-        comparison.tokens(look, replayed);
         if let (Ok(chunk), None) = (replayed, &comparison.token) {
             let values = |rows: &mut dyn Iterator<Item = &[f64]>| rows.flatten().copied().collect::<Vec<f64>>();
             let normalized = values(&mut chunk.normalized.iter().map(|row| row.values()));
@@ -109,9 +109,14 @@ impl LookComparison {
         comparison
     }
 
+    /// Logits behind the first other token are those of another sentence: they are not compared.
     fn sketches(&mut self, look: &PolicyLook, chunk: &ActionChunk) {
+        let last_step = self.token.map_or(usize::MAX, |token| token.position);
         for recorded in &look.sketches {
             let recorded = wire_to_sketch(recorded);
+            if step_of(&recorded.stage).is_some_and(|step| step > last_step) {
+                continue;
+            }
             let stage = recorded.stage.clone();
             let difference = match chunk.sketches.iter().find(|now| now.stage == stage) {
                 None => Some((0.0, 0.0, Some("this policy has no such stage".to_owned()))),
@@ -162,6 +167,11 @@ impl LookComparison {
         let relative = if rms > 0.0 { difference / rms } else { 0.0 };
         self.stages.push(StageDifference { stage: stage.to_owned(), difference, relative, note });
     }
+}
+
+/// `stepK_logits`.
+pub(super) fn step_of(stage: &str) -> Option<usize> {
+    stage.strip_prefix("step")?.strip_suffix("_logits")?.parse().ok()
 }
 
 fn said(id: u32) -> TokenSaid {

@@ -2,7 +2,7 @@
 //!
 //! From: one [`LookComparison`] after the other. To: a table for people, one JSON object for machines.
 
-use super::compare::{LookComparison, TokenSaid};
+use super::compare::{LookComparison, TokenSaid, step_of};
 use super::source::RecordedRun;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -214,7 +214,7 @@ impl Report {
 
     /// Logits of many steps as one row: the worst of them.
     fn shown(&self) -> Vec<StageTotals> {
-        let is_step = |stage: &str| stage.starts_with("step") && stage.ends_with("_logits");
+        let is_step = |stage: &str| step_of(stage).is_some();
         let mut shown: Vec<StageTotals> = Vec::new();
         for totals in &self.stages {
             let last = shown.last_mut().filter(|last| last.stage == "decode logits");
