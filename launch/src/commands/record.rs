@@ -60,7 +60,7 @@ pub fn run(args: &RecordArgs) -> CommandResult {
     };
     let listening = wire::listen(&args.wire)?;
     let known = topics(&listening.keys, &listening.cameras);
-    let first = match ask_run_info(&listening.session, listening.keys.robot(), INFO_WAIT_MAX) {
+    let first: Vec<_> = match ask_run_info(&listening.session, listening.keys.robot(), INFO_WAIT_MAX) {
         Ok(info) => {
             let topic = known.iter().find(|topic| topic.ros_type == RunInfo::ROS_TYPE);
             topic.map(|topic| (topic.clone(), info)).into_iter().collect()
@@ -70,11 +70,12 @@ pub fn run(args: &RecordArgs) -> CommandResult {
             Vec::new()
         }
     };
+    let asked = first.len() as u64;
     let recording = Recording::start(&listening.session, &listening.keys, &listening.cameras, place, rules, first)?;
     eprintln!("recording {} to {}; Ctrl-C ends it", listening.keys.robot().as_str(), args.out.display());
     wait(&recording, args.duration_s.map(Duration::from_secs_f64))?;
     let end = recording.finish(END_MAX);
-    let summary = Summary::of(&args.out, &end);
+    let summary = Summary::of(&args.out, &end, asked);
     if args.json {
         print_json(&summary);
     } else {
@@ -142,11 +143,17 @@ fn line(state: &RecordingState, dropped: u64) -> String {
 }
 
 impl Summary {
-    fn of(place: &Path, end: &RecordingEnd) -> Self {
+    /// `asked`: messages that were not heard but asked for.
+    fn of(place: &Path, end: &RecordingEnd, asked: u64) -> Self {
         let figures = &end.state.figures;
         let problem = match (&end.state.pause, end.stuck) {
             (_, true) => Some("the disk did not answer in time".to_owned()),
             (Some(pause), false) => Some(pause.clone()),
+            // What the daemon answered on request is no message.
+            (None, false) if figures.written + figures.lost + end.dropped <= asked => Some(
+                "nothing was heard; check --robot and --cameras, and beyond loopback that this certificate is one of `watchers`"
+                    .to_owned(),
+            ),
             (None, false) if figures.lost + end.dropped + end.too_large > 0 => Some(format!(
                 "{} messages had no room, {} came too fast for the disk, {} were too large",
                 figures.lost, end.dropped, end.too_large

@@ -2,7 +2,7 @@
 //!
 //! From: one [`LookComparison`] after the other. To: a table for people, one JSON object for machines.
 
-use super::compare::{LookComparison, TokenSaid, step_of};
+use super::compare::{LookComparison, StageDifference, TokenSaid, step_of};
 use super::source::RecordedRun;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -249,10 +249,9 @@ fn print_first(first: &LookComparison) {
     }
     for stage in first.stages.iter().take(4) {
         let note = stage.note.as_deref().unwrap_or_default();
-        println!(
-            "  {:<20} differs by {:.3e} ({:.1e} of its size) {note}",
-            stage.stage, stage.difference, stage.relative
-        );
+        let StageDifference { stage, difference, relative, .. } = stage;
+        let line = format!("  {stage:<20} differs by {difference:.3e} ({relative:.1e} of its size) {note}");
+        println!("{}", line.trim_end());
     }
     if let Some(token) = &first.token {
         let said = |token: &Option<TokenSaid>| match token {
