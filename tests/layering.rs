@@ -19,9 +19,11 @@ const ARROWS: [(&str, &[&str]); 6] = [
 ];
 
 /// Library → the only folder that may name it.
-const HOMES: [(&str, &str, &str); 4] = [
+const HOMES: [(&str, &str, &str); 6] = [
     ("ort", "runtime/src/execution", "go through `runtime::execution::Graph`"),
     ("zenoh", "sim_bridge", "add an endpoint in `sim_bridge/src/endpoint`"),
+    ("arrow_array", "sim_bridge/src/dataset", "use its rows"),
+    ("parquet", "sim_bridge/src/dataset", "use its reader or writer"),
     ("mcap", "sim_bridge/src/recording", "use its reader or writer"),
     ("rerun", "launch/src/view", "add what is to be seen to `launch::view`"),
 ];

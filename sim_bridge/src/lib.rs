@@ -5,6 +5,7 @@
 
 pub mod codec;
 pub mod convert;
+pub mod dataset;
 pub mod endpoint;
 pub mod follower;
 pub mod limits;
