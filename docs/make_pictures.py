@@ -153,6 +153,7 @@ def main() -> None:
     parser.add_argument("recording", type=Path, help="the demo.rrd of a run")
     parser.add_argument("--task", default="drawer-open", help="show a successful episode of this task")
     parser.add_argument("--look", type=int, help="show this look, whatever it is")
+    parser.add_argument("--whole", action="store_true", help="show where the recording ends: for those of `egogrid view --save`")
     parser.add_argument("--size", default="1700x1000", help="of the viewer, pixels")
     parser.add_argument("--out", type=Path, default=PICTURES / "demo.png")
     args = parser.parse_args()
@@ -163,7 +164,7 @@ def main() -> None:
     if not layouts:
         sys.exit(f"{args.recording} has no layout; record it with ./launch/demo")
     look = args.look
-    if look is None:
+    if look is None and not args.whole:
         fitting = [(first, last) for task, success, first, last in episodes(chunks) if success and task == args.task]
         if not fitting:
             sys.exit(f"{args.recording} has no successful episode of {args.task}; name another --task or a --look")
@@ -174,8 +175,9 @@ def main() -> None:
     try:
         recording = rr.RecordingStream("egogrid")
         recording.connect_grpc(viewer.url)
-        recording.send_blueprint(Recorded(reader.stream(store=layouts[0]).to_chunks()))
-        send_chunks([part for chunk in chunks for part in until(chunk, look)], recording=recording)
+        recording.send_blueprint(Recorded(reader.stream(store=layouts[-1]).to_chunks()))
+        shown = chunks if args.whole else [part for chunk in chunks for part in until(chunk, look)]
+        send_chunks(shown, recording=recording)
         recording.flush()
         args.out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as scratch:
@@ -184,7 +186,7 @@ def main() -> None:
         recording.disconnect()
     finally:
         viewer.close()
-    print(f"look {look} of {args.recording}: {args.out}")
+    print(f"{'the end' if args.whole else f'look {look}'} of {args.recording}: {args.out}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ use crate::exit::{CommandError, CommandResult};
 use crate::provider_config;
 use anyhow::{Context, anyhow};
 use egogrid_policies::bundle::Bundle;
-use egogrid_policies::bundle::manifest::PrecisionCheck;
+use egogrid_policies::bundle::manifest::{PointFrame, PrecisionCheck};
 use egogrid_policies::registry::{self, LoadError, LoadOptions};
 use egogrid_runtime::embodiment::{Embodiment, EmbodimentConfig};
 use egogrid_runtime::execution::{Environment, ExecutionError, Flavour, GraphOptions, Provider, ProviderConfig};
@@ -131,6 +131,11 @@ pub fn stats_key(bundle: &Bundle, asked: Option<&str>) -> CommandResult<String> 
         [only] => Ok((*only).to_owned()),
         _ => Err(CommandError::usage(anyhow!("this bundle has statistics for {keys:?}; choose one with --stats"))),
     }
+}
+
+/// Whether the policy's 3D points are in the robot's base; else in the camera's axes, or there are none.
+pub fn points_in_base(bundle: &Bundle) -> bool {
+    bundle.manifest().spatialvla().is_ok_and(|tables| tables.ego3d.frame == PointFrame::Base)
 }
 
 /// A warm policy; `depth` says which readings of the depth camera count, for families that look at it.

@@ -3,6 +3,7 @@
 // A doc comment here is a help text; only what a user should read has one.
 #![allow(missing_docs)]
 
+use crate::view::live::Use;
 use clap::{Args, Parser, Subcommand};
 use egogrid_policies::bundle::manifest::PreprocessingSpec;
 use std::path::PathBuf;
@@ -58,6 +59,8 @@ pub enum Command {
     Run(RunArgs),
     /// Everything that a running robot says, to MCAP files
     Record(RecordArgs),
+    /// Look at a running robot in rerun
+    View(ViewArgs),
     /// Run the policy again on a recording: are all tokens the same, and if not, from which stage on?
     Replay(ReplayArgs),
     /// One observation from files
@@ -218,6 +221,33 @@ pub struct RecordArgs {
     #[arg(long, value_name = "MB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(0..=1 << 24))]
     pub free_mb_min: u64,
     /// Print a summary as one JSON object at the end
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Example:\n  egogrid view --connect tcp/127.0.0.1:7447 --bundle policies/shipped/metaworld/bundle --for decision"
+)]
+pub struct ViewArgs {
+    #[command(flatten)]
+    pub wire: Wire,
+    /// The policy's bundle: without it there are no action cells and no patches to show
+    #[arg(long, value_name = "BUNDLE")]
+    pub bundle: Option<PathBuf>,
+    /// Which arrangement
+    #[arg(long = "for", value_enum, default_value_t)]
+    pub layout: Use,
+    /// Write a file instead of showing it
+    #[arg(long, value_name = "F.rrd", conflicts_with = "viewer")]
+    pub save: Option<PathBuf>,
+    /// A viewer that runs already, e.g. rerun+http://127.0.0.1:9876/proxy [default: one is started]
+    #[arg(long, value_name = "URL")]
+    pub viewer: Option<String>,
+    /// Ends by itself after so long [default: at Ctrl-C]
+    #[arg(long, value_name = "S", value_parser = duration_s)]
+    pub duration_s: Option<f64>,
+    /// Print what was shown and left out as one JSON object at the end
     #[arg(long)]
     pub json: bool,
 }

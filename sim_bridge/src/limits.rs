@@ -23,6 +23,8 @@ pub const STAGES_MAX: usize = 16;
 pub const TOKENS_MAX: usize = 1024;
 /// Most stage outputs of a look: one of logits for each token, and those of the stages before.
 pub const SKETCHES_MAX: usize = 1100;
+/// Most numbers that a point is made of.
+pub const FIELDS_MAX: usize = 16;
 /// Most counters of a status.
 pub const COUNTS_MAX: usize = 128;
 /// Most tasks of a simulator, and remarks of a status.

@@ -11,7 +11,7 @@ use serde_json::Value;
 macro_rules! for_type {
     ($name:expr, |$kind:ident| $body:expr) => {
         for_type!(@ $name, $kind, $body, Time, RosString, TwistStamped, CameraInfo, ActionChunk, EndEffectorState, PolicyStatus, Command, OperatorSign, PoseStamped,
-            SimInfo, SimReset, SimStep, ErrorReply, PolicyLook, EpisodeMark; Image, SimObservation, RunInfo)
+            SimInfo, SimReset, SimStep, ErrorReply, PolicyLook, EpisodeMark; Image, SimObservation, RunInfo, PointCloud2)
     };
     (@ $name:expr, $kind:ident, $body:expr, $($plain:ident),*; $($borrowing:ident),*) => {{
         let name: &str = $name;

@@ -9,6 +9,7 @@ pub mod infer;
 pub mod record;
 pub mod replay;
 pub mod run;
+pub mod view;
 
 use crate::cli::{Cli, Command, GridCommand};
 use crate::exit::CommandResult;
@@ -23,6 +24,7 @@ pub fn run(cli: &Cli) -> CommandResult {
         Command::Demo(args) => demo::run(&cli.common, args),
         Command::Run(args) => run::run(&cli.common, args),
         Command::Record(args) => record::run(args),
+        Command::View(args) => view::run(args),
         Command::Replay(args) => replay::run(&cli.common, args),
         Command::Infer(args) => infer::run(&cli.common, args),
         Command::Check(args) => check::run(&cli.common, args),

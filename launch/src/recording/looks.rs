@@ -11,7 +11,8 @@ use egogrid_runtime::live::clock;
 use egogrid_runtime::observation::Observation;
 use egogrid_sim_bridge::codec::{self, Message};
 use egogrid_sim_bridge::convert::{
-    FrameWire, LookFacts, LookFailureFacts, PolicyLabel, look_to_wire, stamp_to_wire, state_to_wire, step_to_wire,
+    FrameWire, LookFacts, LookFailureFacts, PolicyLabel, look_to_wire, points_to_wire, stamp_to_wire, state_to_wire,
+    step_to_wire,
 };
 use egogrid_sim_bridge::limits::PROTOCOL_VERSION;
 use egogrid_sim_bridge::message::{ActionChunk, EpisodeMark, Header, RosString, RunInfo, SafetyReason};
@@ -31,6 +32,7 @@ pub(crate) struct LookRecordingConfig {
     pub(crate) precision: String,
     pub(crate) provider: String,
     pub(crate) rate: ControlRate,
+    pub(crate) points_in_base: bool,
     /// The arguments, so that a replay can plan as the run did.
     pub(crate) deployment: String,
     /// The embodiment file.
@@ -162,6 +164,11 @@ impl LookRecording {
         };
         let wire = look_to_wire(&facts).map_err(|error| error.to_string())?;
         self.put("look", &wire, false)?;
+        if let Some(chunk) = done.answer.as_ref().ok().filter(|chunk| !chunk.points_xyz_m.is_empty()) {
+            let axes = if self.config.points_in_base { "base" } else { CAMERA };
+            let cloud = points_to_wire(&chunk.points_xyz_m, seen.frame.stamp, axes);
+            self.put("points", &cloud.map_err(|error| error.to_string())?, false)?;
+        }
         self.sent(seen, done, observation.sequence)
     }
 

@@ -44,6 +44,18 @@ impl Content {
         Self { camera: camera_path(&seen.frame), has_depth: seen.frame.depth.is_some(), has_tokens, eye_m }
     }
 
+    pub(super) fn camera(&self) -> &'static str {
+        self.camera
+    }
+
+    pub(super) fn has_depth(&self) -> bool {
+        self.has_depth
+    }
+
+    pub(super) fn has_tokens(&self) -> bool {
+        self.has_tokens
+    }
+
     fn world(&self) -> &'static str {
         if self.eye_m.is_some() { "world" } else { "camera_frame" }
     }
@@ -51,16 +63,25 @@ impl Content {
 
 /// Sends the layout and makes it the active one.
 pub(super) fn send(stream: &RecordingStream, content: &Content) -> Result<(), LogError> {
+    send_with(stream, "look", |writer| writer.drive(content))
+}
+
+/// The same for any arrangement; `timeline` is the one that is shown.
+pub(super) fn send_with(
+    stream: &RecordingStream,
+    timeline: &str,
+    arrange: impl FnOnce(&mut Writer<'_>) -> Result<u128, LogError>,
+) -> Result<(), LogError> {
     let application = super::APPLICATION;
     let (blueprint, storage) = RecordingStreamBuilder::new(application).enabled(true).blueprint().memory()?;
     blueprint.set_time_sequence("blueprint", 0);
     let mut writer = Writer { stream: &blueprint, next_id: 1 };
-    let root = writer.drive(content)?;
+    let root = arrange(&mut writer)?;
     let viewport = bp::ViewportBlueprint::new().with_root_container(uuid_bytes(root));
     blueprint.log("viewport", &viewport.with_auto_layout(false).with_auto_views(false))?;
     blueprint.log("blueprint_panel", &bp::PanelBlueprint::new().with_state(parts::PanelState::Hidden))?;
     blueprint.log("selection_panel", &bp::PanelBlueprint::new().with_state(parts::PanelState::Hidden))?;
-    let time = bp::TimePanelBlueprint::new().with_state(parts::PanelState::Collapsed).with_timeline("look");
+    let time = bp::TimePanelBlueprint::new().with_state(parts::PanelState::Collapsed).with_timeline(timeline);
     blueprint.log("time_panel", &time.with_fps(8.0))?;
     let messages = storage.take();
     let Some(blueprint_id) = blueprint.store_info().map(|info| info.store_id) else { return Ok(()) };
@@ -95,9 +116,9 @@ fn log_columns() -> bp::TextLogColumns {
 }
 
 /// A view or a container that is already written: its id and its path.
-type Part = (u128, String);
+pub(super) type Part = (u128, String);
 
-struct Writer<'a> {
+pub(super) struct Writer<'a> {
     stream: &'a RecordingStream,
     next_id: u128,
 }
@@ -136,15 +157,13 @@ impl Writer<'_> {
         let none = bp::PlotLegend::new().with_visible(false);
         let bars = "confidence: translation, rotation, gripper of each step";
         right.push(self.view("BarChart", bars, "confidence", ["+ $origin"], &[("PlotLegend", &none)])?);
-        let columns = log_columns();
-        let columns: &[(&str, &dyn AsComponents)] = &[("TextLogColumns", &columns)];
-        right.push(self.view("TextLog", "what happened", "log", ["+ $origin"], columns)?);
+        right.push(self.happened()?);
         let shares: &[f32] = if content.has_tokens { &[4.0, 1.8, 2.4] } else { &[1.0, 1.0] };
         let right = self.container(parts::ContainerKind::Vertical, &right, shares)?;
         Ok(self.container(parts::ContainerKind::Horizontal, &[left, middle, right], &[2.2, 4.6, 3.0])?.0)
     }
 
-    fn world(&mut self, content: &Content) -> Result<Part, LogError> {
+    pub(super) fn world(&mut self, content: &Content) -> Result<Part, LogError> {
         let depth = format!("- /{}/depth", content.camera);
         let mut eye = bp::EyeControls3D::new().with_kind(parts::Eye3DKind::Orbital);
         if let Some([position, target]) = content.eye_m {
@@ -158,7 +177,7 @@ impl Writer<'_> {
         self.view("3D", "world", content.world(), ["+ $origin/**", depth.as_str()], properties)
     }
 
-    fn token_space(&mut self) -> Result<Part, LogError> {
+    pub(super) fn token_space(&mut self) -> Result<Part, LogError> {
         let eye = bp::EyeControls3D::new().with_kind(parts::Eye3DKind::Orbital).with_position([2.1, -3.0, 1.7]);
         let eye = eye.with_look_target([0.0; 3]).with_eye_up([0.0, 0.0, 1.0]);
         let grid = bp::LineGrid3D::new().with_visible(false);
@@ -168,12 +187,18 @@ impl Writer<'_> {
         self.view("3D", "translation tokens on their grid", "tokens", ["+ $origin/**"], properties)
     }
 
+    pub(super) fn happened(&mut self) -> Result<Part, LogError> {
+        let columns = log_columns();
+        let columns: &[(&str, &dyn AsComponents)] = &[("TextLogColumns", &columns)];
+        self.view("TextLog", "what happened", "log", ["+ $origin"], columns)
+    }
+
     fn id(&mut self) -> u128 {
         self.next_id += 1;
         self.next_id - 1
     }
 
-    fn view<'c>(
+    pub(super) fn view<'c>(
         &mut self,
         class: &str,
         name: &str,
@@ -193,7 +218,12 @@ impl Writer<'_> {
         Ok((id, path))
     }
 
-    fn container(&mut self, kind: parts::ContainerKind, inside: &[Part], shares: &[f32]) -> Result<Part, LogError> {
+    pub(super) fn container(
+        &mut self,
+        kind: parts::ContainerKind,
+        inside: &[Part],
+        shares: &[f32],
+    ) -> Result<Part, LogError> {
         let id = self.id();
         let path = format!("container/{}", uuid_text(id));
         let contents = inside.iter().map(|(_, path)| parts::IncludedContent(path.as_str().into()));

@@ -6,6 +6,7 @@
 mod cloud;
 mod event;
 mod layout;
+pub mod live;
 mod log;
 mod panels;
 mod scene;

@@ -61,13 +61,20 @@ impl Scene {
     pub(super) fn statics(&self, stream: &RecordingStream) -> Result<(), LogError> {
         stream.log_static("world", &ViewCoordinates::RIGHT_HAND_Z_UP())?;
         stream.log_static("camera_frame", &ViewCoordinates::RDF())?;
-        if let Some((min_m, max_m)) = self.workspace_m {
-            let half = [0, 1, 2].map(|axis| (0.5 * (max_m[axis] - min_m[axis])) as f32);
-            let center = [0, 1, 2].map(|axis| (0.5 * (max_m[axis] + min_m[axis])) as f32);
-            let shape = Boxes3D::from_centers_and_half_sizes([center], [half]);
-            let style = shape.with_colors([BOX_RGB]).with_radii([Radius::new_ui_points(0.6)]);
-            stream.log_static("world/workspace", &style.with_fill_mode(FillMode::MajorWireframe))?;
-        }
+        self.workspace_m.map_or(Ok(()), |workspace_m| self.workspace(stream, workspace_m))
+    }
+
+    /// Corners of the gate's walls.
+    pub(super) fn workspace(
+        &self,
+        stream: &RecordingStream,
+        (min_m, max_m): ([f64; 3], [f64; 3]),
+    ) -> Result<(), LogError> {
+        let half = [0, 1, 2].map(|axis| (0.5 * (max_m[axis] - min_m[axis])) as f32);
+        let center = [0, 1, 2].map(|axis| (0.5 * (max_m[axis] + min_m[axis])) as f32);
+        let shape = Boxes3D::from_centers_and_half_sizes([center], [half]);
+        let style = shape.with_colors([BOX_RGB]).with_radii([Radius::new_ui_points(0.6)]);
+        stream.log_static("world/workspace", &style.with_fill_mode(FillMode::MajorWireframe))?;
         Ok(())
     }
 

@@ -6,6 +6,7 @@
 use super::log::LogError;
 use egogrid_action_grids::{ActionTokenizer, TOKENS_PER_ACTION, TokenKind};
 use egogrid_runtime::policy::ActionChunk;
+use egogrid_sim_bridge::message::PolicyToken;
 use rerun::{Boxes3D, Color, FillMode, LineStrips3D, Points3D, Radius, RecordingStream, ViewCoordinates};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -72,15 +73,25 @@ impl TokenSpace {
 
     /// The cells of one chunk.
     pub(super) fn chosen(&self, stream: &RecordingStream, chunk: &ActionChunk) -> Result<(), LogError> {
+        let token = |(slot, id): (usize, &u32)| {
+            let confidence = chunk.confidence.get(slot).copied().unwrap_or_default();
+            let (runner_up, runner_up_confidence) = chunk.runner_up.get(slot).copied().unwrap_or_default();
+            PolicyToken { id: *id, confidence, runner_up, runner_up_confidence }
+        };
+        let tokens: Vec<PolicyToken> = chunk.token_ids.iter().enumerate().map(token).collect();
+        self.tokens(stream, &tokens)
+    }
+
+    /// The same of tokens as they are on the wire.
+    pub(super) fn tokens(&self, stream: &RecordingStream, tokens: &[PolicyToken]) -> Result<(), LogError> {
         let mut choices: BTreeMap<u32, Choice> = BTreeMap::new();
         let (mut others, mut other_radii, mut other_names, mut between) = (vec![], vec![], vec![], vec![]);
-        for (step, slot) in (0..chunk.token_ids.len()).step_by(TOKENS_PER_ACTION).enumerate() {
-            let (token, confidence) = (chunk.token_ids[slot], chunk.confidence.get(slot).copied().unwrap_or_default());
+        for (step, said) in tokens.iter().step_by(TOKENS_PER_ACTION).enumerate() {
+            let PolicyToken { id: token, confidence, runner_up: other, runner_up_confidence: probability } = *said;
             let Some(at) = self.place(token) else { continue };
             let choice = choices.entry(token).or_insert_with(|| Choice { at, steps: vec![], confidence });
             choice.steps.push(step + 1);
             choice.confidence = choice.confidence.min(confidence);
-            let Some(&(other, probability)) = chunk.runner_up.get(slot) else { continue };
             if let Some(other_at) = self.place(other) {
                 others.push(other_at);
                 other_radii.push(radius(probability));

@@ -16,7 +16,7 @@ fn check<'a, T: Message<'a>>(payload: &'a [u8]) {
 
 fuzz_target!(|data: &[u8]| {
     let Some((which, payload)) = data.split_first() else { return };
-    let checks: [fn(&[u8]); 18] = [
+    let checks: [fn(&[u8]); 19] = [
         |p| check::<m::Time>(p),
         |p| check::<m::RosString>(p),
         |p| check::<m::TwistStamped>(p),
@@ -35,6 +35,7 @@ fuzz_target!(|data: &[u8]| {
         |p| check::<m::PolicyLook>(p),
         |p| check::<m::EpisodeMark>(p),
         |p| check::<m::RunInfo<'_>>(p),
+        |p| check::<m::PointCloud2<'_>>(p),
     ];
     checks[usize::from(*which) % checks.len()](payload);
 });

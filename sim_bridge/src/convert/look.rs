@@ -3,7 +3,9 @@
 //! From: the runtime's types, wherever a loop runs. To: the `look` topic, recordings and viewers. And back, as far as a replay needs it.
 
 use super::{ConvertError, pose_to_wire, stamp_to_wire, state_to_wire, wire_to_pose, wire_to_stamp, wire_to_state};
-use crate::message::{ActionRow, Header, LookInput, PolicyLook, PolicyToken, StageSketch, StageTime};
+use crate::message::{
+    ActionRow, Header, LookInput, PointCloud2, PointField, PolicyLook, PolicyToken, StageSketch, StageTime,
+};
 use egogrid_runtime::camera::{CameraIntrinsics, DepthImage, Frame, RgbImage, Stamp};
 use egogrid_runtime::observation::Observation;
 use egogrid_runtime::policy::ActionChunk;
@@ -155,6 +157,57 @@ fn input_to_wire(observation: &Observation, camera: &str) -> Result<LookInput, C
         base_from_camera: frame.base_from_camera.as_ref().map(pose_to_wire),
         state: observation.state.as_ref().map(|state| state_to_wire(state, state_header)),
     })
+}
+
+/// Points in `axes` at the exposure `stamp`, `[n, 3]` metres.
+///
+/// # Errors
+/// A stamp outside what the wire can say.
+pub fn points_to_wire<'a>(
+    points_xyz_m: &'a [[f32; 3]],
+    stamp: Stamp,
+    axes: &str,
+) -> Result<PointCloud2<'a>, ConvertError> {
+    const FLOAT32: u8 = 7;
+    let field = |(index, name): (u32, &str)| PointField {
+        name: name.to_owned(),
+        offset: 4 * index,
+        datatype: FLOAT32,
+        count: 1,
+    };
+    let width = u32::try_from(points_xyz_m.len()).unwrap_or(u32::MAX); // a payload of that size is refused anyway
+    Ok(PointCloud2 {
+        header: Header { stamp: stamp_to_wire(stamp)?, frame_id: axes.to_owned() },
+        height: 1,
+        width,
+        fields: (0..).zip(["x", "y", "z"]).map(field).collect(),
+        is_bigendian: cfg!(target_endian = "big"),
+        point_step: 12,
+        row_step: width.saturating_mul(12),
+        data: bytemuck::cast_slice(points_xyz_m),
+        is_dense: points_xyz_m.iter().flatten().all(|value| value.is_finite()),
+    })
+}
+
+/// Points as [`points_to_wire`] sends them, and the name of their axes.
+///
+/// # Errors
+/// Another layout.
+pub fn wire_to_points(cloud: &PointCloud2<'_>) -> Result<Vec<[f32; 3]>, ConvertError> {
+    let names: Vec<&str> = cloud.fields.iter().map(|field| field.name.as_str()).collect();
+    let floats = cloud.fields.iter().zip(0..).all(|(field, index)| field.datatype == 7 && field.offset == 4 * index);
+    let size = u64::from(cloud.width) * 12 * u64::from(cloud.height) == cloud.data.len() as u64;
+    if names != ["x", "y", "z"] || !floats || cloud.is_bigendian || !size {
+        let found = format!("{names:?}, {} bytes for {} points", cloud.data.len(), cloud.width);
+        return Err(ConvertError::Value {
+            what: "points",
+            found,
+            expected: "x, y, z as little-endian float32, 12 bytes each",
+        });
+    }
+    let number =
+        |bytes: &[u8; 12], at: usize| f32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    Ok(cloud.data.as_chunks::<12>().0.iter().map(|bytes| [0, 4, 8].map(|at| number(bytes, at))).collect())
 }
 
 /// What the policy saw, of a picture and a depth that have been found again.

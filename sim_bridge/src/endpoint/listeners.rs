@@ -6,7 +6,7 @@ use super::peer::transport;
 use super::transport::BridgeSession;
 use crate::codec::{self, Message};
 use crate::convert::FrameWire;
-use crate::message::{ActionChunk, EpisodeMark, PolicyLook, PolicyStatus, RunInfo};
+use crate::message::{ActionChunk, EpisodeMark, PointCloud2, PolicyLook, PolicyStatus, RunInfo};
 use crate::session::{Keys, RobotName, is_key_part};
 use egogrid_runtime::camera::Frame;
 use egogrid_runtime::endpoint::EndpointError;
@@ -18,8 +18,8 @@ use zenoh::qos::CongestionControl;
 
 /// Cameras that one process publishes at most.
 const CAMERAS_MAX: usize = 16;
-/// Publishers at most: three topics per camera, and `action`, `status`, `look`, `episode` and `run_info`.
-const TOPICS_MAX: usize = 3 * CAMERAS_MAX + 5;
+/// Publishers at most: three topics per camera, and `action`, `status`, `look`, `points`, `episode` and `run_info`.
+const TOPICS_MAX: usize = 3 * CAMERAS_MAX + 6;
 
 /// Publishers of one robot, each declared at its first use.
 #[derive(Debug)]
@@ -73,6 +73,14 @@ impl Listeners {
     /// Too long, or the transport.
     pub fn look(&mut self, look: &PolicyLook) -> Result<(), EndpointError> {
         self.put("look", look)
+    }
+
+    /// `points`.
+    ///
+    /// # Errors
+    /// Too long, or the transport.
+    pub fn points(&mut self, points: &PointCloud2<'_>) -> Result<(), EndpointError> {
+        self.put("points", points)
     }
 
     /// `episode`.

@@ -26,6 +26,11 @@ pub struct Heard {
 }
 
 impl Heard {
+    /// A message that was not heard but asked for.
+    pub fn own(topic: Topic, payload: Vec<u8>) -> Self {
+        Self { topic: Arc::new(topic), log_ns: clock::calendar().ns.max(0).cast_unsigned(), payload: payload.into() }
+    }
+
     /// Its bytes; copied only where they came in pieces.
     pub fn payload(&self) -> Cow<'_, [u8]> {
         self.payload.to_bytes()

@@ -13,7 +13,7 @@ pub use egogrid::{
     ActionChunk, ActionStep, Command, Count, EndEffectorState, OperatorSign, PolicyStatus, SafetyReason, StageTime,
 };
 pub use look::{ActionRow, EpisodeMark, LookInput, PolicyLook, PolicyToken, RunInfo, StageSketch};
-pub use sensor::{CameraFrame, CameraInfo, Image, RegionOfInterest};
+pub use sensor::{CameraFrame, CameraInfo, Image, PointCloud2, PointField, RegionOfInterest};
 pub use sim::{ErrorReply, SimInfo, SimObservation, SimReset, SimStep};
 
 use crate::codec::Element;
@@ -33,6 +33,9 @@ impl Element for ActionStep {
 }
 impl Element for SafetyReason {
     const COUNT_MAX: usize = limits::REASONS_MAX;
+}
+impl Element for PointField {
+    const COUNT_MAX: usize = limits::FIELDS_MAX;
 }
 impl Element for PolicyToken {
     const COUNT_MAX: usize = limits::TOKENS_MAX;

@@ -65,6 +65,42 @@ message! {
     }
 }
 message! {
+    /// One number of a point.
+    PointField = "sensor_msgs/msg/PointField" {
+        /// `x`, `y`, `z`.
+        name: String,
+        /// Byte in the point.
+        offset: u32,
+        /// 7 = float32.
+        datatype: u8,
+        /// Numbers.
+        count: u32,
+    }
+}
+message! {
+    /// Points, borrowed from the payload.
+    PointCloud2<'payload> = "sensor_msgs/msg/PointCloud2" {
+        /// Exposure, and the axes.
+        header: Header,
+        /// 1 = in no order.
+        height: u32,
+        /// Points.
+        width: u32,
+        /// What a point is made of.
+        fields: Vec<PointField>,
+        /// Byte order.
+        is_bigendian: bool,
+        /// Bytes of a point.
+        point_step: u32,
+        /// Bytes of all.
+        row_step: u32,
+        /// `width * point_step` bytes.
+        data: &'payload [u8],
+        /// Whether every point is finite.
+        is_dense: bool,
+    }
+}
+message! {
     /// One exposure of one camera: `CameraFrame.msg`.
     CameraFrame<'payload> = "egogrid_msgs/msg/CameraFrame" {
         /// Name of the camera.

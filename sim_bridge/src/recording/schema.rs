@@ -15,7 +15,7 @@ macro_rules! definitions {
 }
 
 /// Name in the `.msg` files → its text.
-const DEFINITIONS: [(&str, &str); 35] = definitions! {
+const DEFINITIONS: [(&str, &str); 37] = definitions! {
     "builtin_interfaces/Time": "ros2/builtin_interfaces/Time",
     "std_msgs/Header": "ros2/std_msgs/Header",
     "std_msgs/String": "ros2/std_msgs/String",
@@ -29,6 +29,8 @@ const DEFINITIONS: [(&str, &str); 35] = definitions! {
     "sensor_msgs/Image": "ros2/sensor_msgs/Image",
     "sensor_msgs/RegionOfInterest": "ros2/sensor_msgs/RegionOfInterest",
     "sensor_msgs/CameraInfo": "ros2/sensor_msgs/CameraInfo",
+    "sensor_msgs/PointField": "ros2/sensor_msgs/PointField",
+    "sensor_msgs/PointCloud2": "ros2/sensor_msgs/PointCloud2",
     "egogrid_msgs/ActionChunk": "ActionChunk",
     "egogrid_msgs/ActionRow": "ActionRow",
     "egogrid_msgs/ActionStep": "ActionStep",

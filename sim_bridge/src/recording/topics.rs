@@ -5,8 +5,8 @@
 
 use crate::codec::Message;
 use crate::message::{
-    ActionChunk, CameraInfo, Command, EndEffectorState, EpisodeMark, Image, OperatorSign, PolicyLook, PolicyStatus,
-    PoseStamped, RosString, RunInfo, TwistStamped,
+    ActionChunk, CameraInfo, Command, EndEffectorState, EpisodeMark, Image, OperatorSign, PointCloud2, PolicyLook,
+    PolicyStatus, PoseStamped, RosString, RunInfo, TwistStamped,
 };
 use crate::session::{CommandType, Keys, RobotName, StateType};
 
@@ -52,6 +52,7 @@ pub fn topics(keys: &Keys, cameras: &[String]) -> Vec<Topic> {
         topic("instruction", RosString::ROS_TYPE, true),
         topic("look", PolicyLook::ROS_TYPE, false),
         topic("operator", OperatorSign::ROS_TYPE, false),
+        topic("points", PointCloud2::ROS_TYPE, false),
         topic("run_info", RunInfo::ROS_TYPE, true),
         topic("state", state, false),
         topic("status", PolicyStatus::ROS_TYPE, false),

@@ -16,8 +16,8 @@ const TEXT_BYTES_MAX: usize = 255;
 const POSE: &str = "geometry_msgs/PoseStamped";
 const TWIST: &str = "geometry_msgs/TwistStamped";
 /// Topics besides those of cameras.
-const TOPICS: [&str; 9] =
-    ["action", "command", "episode", "instruction", "look", "operator", "run_info", "state", "status"];
+const TOPICS: [&str; 10] =
+    ["action", "command", "episode", "instruction", "look", "operator", "points", "run_info", "state", "status"];
 const CAMERA_TOPICS: [&str; 3] = ["image", "depth", "camera_info"];
 
 /// Topic → its key, as the file says it.

@@ -159,6 +159,7 @@ fn about_run(
         precision: bundle.manifest().precision.to_string(),
         provider: assemble::provider(common)?.to_string(),
         rate: pipeline.gate.rate(),
+        points_in_base: assemble::points_in_base(bundle),
         deployment: toml::to_string(&LockstepPlan::from(args)).map_err(CommandError::usage)?,
         embodiment: assemble::small_text(&embodiment)?,
     })

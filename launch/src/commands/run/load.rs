@@ -56,7 +56,8 @@ impl Loader {
     pub(super) fn facts(&self, bundle: &Bundle) -> PolicyFacts {
         let (bundle_sha256, stats_key) = (bundle.digest().to_owned(), self.stats_key.clone());
         let label = PolicyLabel { policy_id: bundle.id(), bundle_sha256, stats_key };
-        PolicyFacts { label, precision: bundle.manifest().precision.to_string() }
+        let points_in_base = assemble::points_in_base(bundle);
+        PolicyFacts { label, precision: bundle.manifest().precision.to_string(), points_in_base }
     }
 
     /// [`Shape::require_same`], for the schedule of the deployment.
@@ -70,6 +71,8 @@ impl Loader {
 pub(super) struct PolicyFacts {
     pub(super) label: PolicyLabel,
     pub(super) precision: String,
+    /// Its 3D points are in the robot's base, not in the camera's axes.
+    pub(super) points_in_base: bool,
 }
 
 /// What the schedule was made for.

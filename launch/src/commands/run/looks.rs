@@ -5,7 +5,7 @@
 
 use super::load::PolicyFacts;
 use egogrid_runtime::live::{LookReport, clock};
-use egogrid_sim_bridge::convert::{LookFacts, LookFailureFacts, look_to_wire, stamp_to_wire};
+use egogrid_sim_bridge::convert::{LookFacts, LookFailureFacts, look_to_wire, points_to_wire, stamp_to_wire};
 use egogrid_sim_bridge::endpoint::{Listeners, RunInfoServer};
 use egogrid_sim_bridge::limits::PROTOCOL_VERSION;
 use egogrid_sim_bridge::message::{EpisodeMark, Header, RunInfo};
@@ -95,6 +95,21 @@ impl Announcer {
         let sent = look_to_wire(&facts).map_err(|error| error.to_string());
         if let Err(error) = sent.and_then(|look| listeners.look(&look).map_err(|error| error.to_string())) {
             tracing::warn!("look {}: {error}", report.order.look);
+        }
+        self.points(report, policy, listeners);
+    }
+
+    /// Where it sampled depth, in the axes that the policy has them in.
+    fn points(&self, report: &LookReport, policy: &PolicyFacts, listeners: &mut Listeners) {
+        let (Ok(chunk), Some(observation)) = (&report.result, &report.observation) else { return };
+        if chunk.points_xyz_m.is_empty() {
+            return;
+        }
+        let axes = if policy.points_in_base { "base" } else { &self.facts.camera };
+        let cloud = points_to_wire(&chunk.points_xyz_m, observation.frame.stamp, axes);
+        let sent = cloud.map_err(|error| error.to_string());
+        if let Err(error) = sent.and_then(|cloud| listeners.points(&cloud).map_err(|error| error.to_string())) {
+            tracing::warn!("points of look {}: {error}", report.order.look);
         }
     }
 

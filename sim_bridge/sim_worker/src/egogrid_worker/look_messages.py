@@ -5,6 +5,8 @@ from typing import Annotated
 
 from egogrid_worker import limits
 from egogrid_worker.messages import (
+    U8,
+    Bool,
     F32,
     F64,
     U32,
@@ -80,6 +82,27 @@ class PolicyLook:
     took_ms: F64
     age_ms: F64
     dropped: U64
+
+
+@dataclass
+class PointField:
+    name: Text
+    offset: U32
+    datatype: U8
+    count: U32
+
+
+@dataclass
+class PointCloud2:
+    header: Header
+    height: U32
+    width: U32
+    fields: many(PointField, limits.FIELDS_MAX)
+    is_bigendian: Bool
+    point_step: U32
+    row_step: U32
+    data: Bytes
+    is_dense: Bool
 
 
 @dataclass

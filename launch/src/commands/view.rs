@@ -1,0 +1,102 @@
+//! `egogrid view`: looks at a running robot from any machine that may hear it, and leaves without the robot noticing.
+
+use crate::assemble;
+use crate::cli::ViewArgs;
+use crate::commands::print_json;
+use crate::exit::{CommandError, CommandResult};
+use crate::view::live::{LiveConfig, LiveError, LiveView, Screen};
+use crate::wire;
+use egogrid_policies::bundle::Bundle;
+use egogrid_sim_bridge::codec::Message;
+use egogrid_sim_bridge::endpoint::{Heard, ask_run_info};
+use egogrid_sim_bridge::message::RunInfo;
+use egogrid_sim_bridge::recording::topics;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a daemon may take to say what runs.
+const INFO_WAIT_MAX: Duration = Duration::from_secs(2);
+const TURN: Duration = Duration::from_millis(100);
+
+/// Runs the command.
+///
+/// # Errors
+/// Exit code 2 for wrong arguments, 3 when the viewer takes no more, 4 where nobody listens or no viewer is there.
+pub fn run(args: &ViewArgs) -> CommandResult {
+    let bundle = args.bundle.as_deref().map(assemble::bundle).transpose()?;
+    let listening = wire::listen(&args.wire)?;
+    let screen = match (&args.save, &args.viewer) {
+        (Some(path), _) => Screen::File(path.clone()),
+        (None, Some(url)) => Screen::Viewer(url.clone()),
+        (None, None) => Screen::Spawned,
+    };
+    let config = LiveConfig {
+        screen,
+        layout: args.layout,
+        tokenizer: bundle.as_ref().and_then(|bundle| bundle.action_tokenizer().ok().cloned().map(Arc::new)),
+        patches: bundle.as_ref().and_then(patches),
+    };
+    if bundle.is_none() {
+        eprintln!("note: without --bundle there are no action cells and no patches to show");
+    }
+    let view = LiveView::start(&listening.session, &listening.keys, &listening.cameras, config).map_err(failed)?;
+    match ask_run_info(&listening.session, listening.keys.robot(), INFO_WAIT_MAX) {
+        Ok(info) => {
+            let known = topics(&listening.keys, &listening.cameras).into_iter();
+            let topic = known.filter(|topic| topic.ros_type == RunInfo::ROS_TYPE);
+            topic.for_each(|topic| view.tell(Heard::own(topic, info.clone())));
+        }
+        Err(error) => eprintln!("warning: {error}; the view shows what it hears"),
+    }
+    eprintln!("viewing {}; Ctrl-C ends it", listening.keys.robot().as_str());
+    let ended = wait(&view, args.duration_s.map(Duration::from_secs_f64))?;
+    let figures = match ended {
+        Some(ended) => ended.map_err(failed)?,
+        None => view.finish().map_err(failed)?,
+    };
+    if args.json {
+        print_json(&figures);
+    } else {
+        println!(
+            "{} messages and {} pictures shown; left out: {} pictures, {} messages",
+            figures.messages, figures.pictures, figures.pictures_left_out, figures.messages_left_out
+        );
+    }
+    Ok(())
+}
+
+/// `[rows, columns]`, for families that cut their picture into a grid that the bundle tells of.
+fn patches(bundle: &Bundle) -> Option<[u32; 2]> {
+    let tables = bundle.manifest().spatialvla().ok()?;
+    Some([tables.ego3d.patch_rows, tables.ego3d.patch_cols])
+}
+
+fn failed(error: LiveError) -> CommandError {
+    match error {
+        LiveError::Ended(_) => CommandError::check(error),
+        LiveError::Open(_) | LiveError::Spawn(_) | LiveError::Wire(_) => CommandError::missing(error),
+    }
+}
+
+type Ended = Result<crate::view::live::ViewFigures, LiveError>;
+
+/// Until a signal, the time is over, or the view has ended by itself.
+fn wait(view: &LiveView, duration: Option<Duration>) -> CommandResult<Option<Ended>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::missing)?;
+    let begun = Instant::now();
+    runtime.block_on(async {
+        let kind = tokio::signal::unix::SignalKind::terminate();
+        let mut terminate = tokio::signal::unix::signal(kind).map_err(CommandError::missing)?;
+        while duration.is_none_or(|duration| begun.elapsed() < duration) {
+            tokio::select! {
+                _ = terminate.recv() => return Ok(None),
+                _ = tokio::signal::ctrl_c() => return Ok(None),
+                () = tokio::time::sleep(TURN) => {}
+            }
+            if let Some(ended) = view.wait(Duration::ZERO) {
+                return Ok(Some(ended));
+            }
+        }
+        Ok(None)
+    })
+}

@@ -1,0 +1,202 @@
+//! The live view of a running robot: what it sees, what the policy chooses, what safety changes, and how long all of it takes.
+//!
+//! From: the robot's topics, on zenoh's threads. To: a rerun viewer or a file, on a thread of low priority. The daemon does not notice a view:
+//! it publishes with `drop`, memory here is bounded ([`mailbox`]), and pictures get smaller and rarer when the viewer is behind ([`pace`]).
+
+mod draw;
+mod layouts;
+mod mailbox;
+mod pace;
+mod plan;
+mod robot;
+mod words;
+
+pub use layouts::Use;
+
+use super::tokens::TokenSpace;
+use super::{FILE_FLUSH, OpenError, VIEWER_FLUSH, answers, builder};
+use crate::background::lower_priority;
+use draw::{Draw, Knows};
+use egogrid_action_grids::ActionTokenizer;
+use egogrid_runtime::endpoint::EndpointError;
+use egogrid_sim_bridge::endpoint::{BridgeSession, Heard, Tap};
+use egogrid_sim_bridge::recording::topics;
+use egogrid_sim_bridge::session::Keys;
+use mailbox::Mailbox;
+use pace::Pace;
+use rerun::RecordingStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+
+/// Longest sleep of the view's thread.
+const TURN_MAX: Duration = Duration::from_millis(50);
+/// How often the view tells how it keeps up.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+/// How long rerun may take for its last bytes.
+const FLUSH_MAX: Duration = Duration::from_secs(5);
+
+/// Where it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Screen {
+    /// A file, to be opened later.
+    File(PathBuf),
+    /// A viewer that runs already.
+    Viewer(String),
+    /// A viewer that is started.
+    Spawned,
+}
+
+/// What is shown, and where.
+#[derive(Debug, Clone)]
+pub struct LiveConfig {
+    /// Where.
+    pub screen: Screen,
+    /// The arrangement.
+    pub layout: Use,
+    /// Grids and token table of the policy; without them there is no token view.
+    pub tokenizer: Option<Arc<ActionTokenizer>>,
+    /// `[rows, columns]` of the policy's patches.
+    pub patches: Option<[u32; 2]>,
+}
+
+/// Why there is no view.
+#[derive(Debug, thiserror::Error)]
+pub enum LiveError {
+    /// The screen.
+    #[error("cannot open the view: {0}")]
+    Open(String),
+    /// No viewer to start.
+    #[error(
+        "cannot start a viewer: {0}; install it (`pip install rerun-sdk==0.36.3`), or use --save F.rrd, or --viewer URL of one that runs"
+    )]
+    Spawn(String),
+    /// The wire.
+    #[error(transparent)]
+    Wire(#[from] EndpointError),
+    /// While it ran.
+    #[error("the view ended: {0}")]
+    Ended(String),
+}
+
+/// What a view came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct ViewFigures {
+    /// Messages drawn.
+    pub messages: u64,
+    /// Pictures drawn.
+    pub pictures: u64,
+    /// Pictures that were replaced by newer ones before they were drawn.
+    pub pictures_left_out: u64,
+    /// Messages that the queue had no room for.
+    pub messages_left_out: u64,
+    /// Payloads that could not be read.
+    pub unreadable: u64,
+}
+
+/// A view under way.
+pub struct LiveView {
+    tap: Tap,
+    mailbox: Arc<Mailbox>,
+    ended: Receiver<Result<ViewFigures, String>>,
+}
+
+impl LiveView {
+    /// Opens the screen and listens. `first` are messages that nobody will send again.
+    ///
+    /// # Errors
+    /// A screen that cannot be opened, or the transport.
+    pub fn start(
+        session: &BridgeSession,
+        keys: &Keys,
+        cameras: &[String],
+        config: LiveConfig,
+    ) -> Result<Self, LiveError> {
+        let stream = open(&config.screen)?;
+        let knows =
+            Knows { tokens: config.tokenizer.map(TokenSpace::new), patches: config.patches, layout: config.layout };
+        let mailbox = Arc::<Mailbox>::default();
+        let (end, ended) = sync_channel(1);
+        let inbox = Arc::clone(&mailbox);
+        let work = move || {
+            lower_priority();
+            // Nobody listens only when the owner gave up waiting.
+            let _ = end.send(run(&inbox, stream, knows).map_err(|error| error.to_string()));
+        };
+        let spawned = std::thread::Builder::new().name("egogrid-live".to_owned()).spawn(work);
+        spawned.map_err(|error| LiveError::Open(error.to_string()))?;
+        let inbox = Arc::clone(&mailbox);
+        let tap = Tap::listen(session, topics(keys, cameras), move |heard: Heard| inbox.put(heard))?;
+        Ok(Self { tap, mailbox, ended })
+    }
+
+    /// One more message, as if it had been heard: what nobody will send again.
+    pub fn tell(&self, heard: Heard) {
+        self.mailbox.put(heard);
+    }
+
+    /// Waits; what came of the view, once it has ended by itself.
+    pub fn wait(&self, wait_max: Duration) -> Option<Result<ViewFigures, LiveError>> {
+        match self.ended.recv_timeout(wait_max) {
+            Ok(ended) => Some(ended.map_err(LiveError::Ended)),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => Some(Err(LiveError::Ended("its thread panicked".to_owned()))),
+        }
+    }
+
+    /// Draws what is left, for a bounded time.
+    ///
+    /// # Errors
+    /// The screen took no more.
+    pub fn finish(self) -> Result<ViewFigures, LiveError> {
+        drop(self.tap);
+        self.mailbox.end();
+        match self.ended.recv_timeout(FLUSH_MAX + TURN_MAX) {
+            Ok(ended) => ended.map_err(LiveError::Ended),
+            Err(_) => Err(LiveError::Ended("the viewer does not take the rest; it was left behind".to_owned())),
+        }
+    }
+}
+
+fn open(screen: &Screen) -> Result<RecordingStream, LiveError> {
+    let failed = |error: OpenError| LiveError::Open(error.to_string());
+    match screen {
+        Screen::File(path) => builder(FILE_FLUSH).save(path.clone()).map_err(|error| failed(error.into())),
+        Screen::Viewer(url) => {
+            answers(url).map_err(failed)?;
+            builder(VIEWER_FLUSH).connect_grpc_opts(url.clone()).map_err(|error| failed(error.into()))
+        }
+        Screen::Spawned => {
+            let options = rerun::SpawnOptions { hide_welcome_screen: true, ..Default::default() };
+            builder(VIEWER_FLUSH).spawn_opts(&options).map_err(|error| LiveError::Spawn(error.to_string()))
+        }
+    }
+}
+
+fn run(mailbox: &Mailbox, stream: RecordingStream, knows: Knows) -> Result<ViewFigures, super::log::LogError> {
+    let (mut draw, mut pace, mut figures) = (Draw::new(stream, knows)?, Pace::default(), ViewFigures::default());
+    let mut told = Instant::now();
+    while let Some(messages) = mailbox.messages(TURN_MAX) {
+        figures.messages += messages.len() as u64;
+        messages.iter().try_for_each(|heard| draw.message(heard))?;
+        let now = Instant::now();
+        if pace.is_due(now) {
+            let pictures = mailbox.pictures();
+            if !pictures.is_empty() {
+                figures.pictures += pictures.len() as u64;
+                draw.pictures(&pictures, pace.shrink())?;
+                pace.drawn(now, now.elapsed());
+            }
+        }
+        if told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
+            draw.view(mailbox.left(), pace.shrink(), pace.rate_hz())?;
+        }
+    }
+    draw.flush(FLUSH_MAX)?;
+    let left = mailbox.left();
+    (figures.pictures_left_out, figures.messages_left_out) = (left.pictures, left.messages);
+    figures.unreadable = draw.unreadable();
+    Ok(figures)
+}
