@@ -158,6 +158,16 @@ impl RowStats {
         ActionRow::new(values)
     }
 
+    /// By how much a normalized number changes with one unit of `dim`; 1 where the dimension is not normalized, `None` where it
+    /// is constant and has no scale, or is not there.
+    pub fn normalized_per_unit(&self, dim: usize) -> Option<f64> {
+        let (q01, q99, mask) = (self.q01.get(dim)?, self.q99.get(dim)?, self.mask.get(dim)?);
+        if *self.constant.get(dim)? {
+            return None;
+        }
+        Some(if *mask { 2.0 / (q99 - q01 + RANGE_EPSILON) } else { 1.0 })
+    }
+
     /// The same as statistics of one arm with one gripper.
     pub fn one_arm(&self) -> Result<NormStats, StatsError> {
         let wrong = || StatsError::NotOneArm { found: self.dims() };

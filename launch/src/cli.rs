@@ -3,6 +3,10 @@
 // A doc comment here is a help text; only what a user should read has one.
 #![allow(missing_docs)]
 
+mod dataset;
+
+pub use dataset::{DatasetCommand, DatasetErrorArgs, DatasetShowArgs, DatasetWriteArgs};
+
 use crate::view::live::Use;
 use clap::{Args, Parser, Subcommand};
 use egogrid_policies::bundle::manifest::PreprocessingSpec;
@@ -74,6 +78,9 @@ pub enum Command {
     /// Action grids: show those of a bundle, fit new ones to data
     #[command(subcommand)]
     Grid(GridCommand),
+    /// LeRobot datasets: show one, measure a policy against it, make one of recordings
+    #[command(subcommand)]
+    Dataset(DatasetCommand),
 }
 
 /// The strategies of `runtime::schedule`.
@@ -358,9 +365,10 @@ pub enum GridCommand {
     /// The grids of a bundle: bins, edges, resolution
     #[command(after_help = "Example:\n  egogrid grid show policies/shipped/metaworld/bundle")]
     Show(GridShowArgs),
-    /// Fit grids to normalized actions, `[n, 7]` in a .npy file
+    /// Fit grids to actions: normalized ones, `[n, 7]` in a .npy file, or those of a LeRobot dataset
     #[command(
-        after_help = "Example:\n  egogrid grid fit actions.npy --translation 16,32,8 --rotation 16,16,16 --out grid.json"
+        after_help = "Example:\n  egogrid grid fit actions.npy --translation 16,32,8 --rotation 16,16,16 --out grid.json\n  \
+        egogrid grid fit out/dataset --normalize-by dataset --out grid.json"
     )]
     Fit(GridFitArgs),
 }
@@ -376,8 +384,17 @@ pub struct GridShowArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct GridFitArgs {
-    /// `[n, 7]` normalized actions: x, y, z, roll, pitch, yaw, gripper
+    /// `[n, 7]` normalized actions: x, y, z, roll, pitch, yaw, gripper; or a directory with a LeRobot dataset
     pub data: PathBuf,
+    /// For a dataset: whose 1 % and 99 % quantiles become -1 and +1: `dataset`, or a bundle
+    #[arg(long, value_name = "dataset|BUNDLE")]
+    pub normalize_by: Option<PathBuf>,
+    /// Statistics key of that bundle; may be left out when it has only one
+    #[arg(long, value_name = "KEY")]
+    pub stats: Option<String>,
+    /// For a dataset: the feature that holds the actions [default: action]
+    #[arg(long, value_name = "FEATURE")]
+    pub action: Option<String>,
     /// Bins of theta, phi, r
     #[arg(long, value_delimiter = ',', num_args = 1, default_value = "16,32,8")]
     pub translation: Vec<u32>,

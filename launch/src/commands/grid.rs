@@ -2,6 +2,7 @@
 
 use crate::assemble;
 use crate::cli::{GridFitArgs, GridShowArgs};
+use crate::commands::dataset::normalized::{Normalization, normalized_actions};
 use crate::commands::print_json;
 use crate::exit::{CommandError, CommandResult};
 use anyhow::{Context, anyhow};
@@ -79,7 +80,7 @@ fn describe(grid: &ActionGrid, axes: [&str; 3]) -> Value {
 /// # Errors
 /// Data that is not `[n, 7]` normalized actions, or a shape that cannot be fitted.
 pub fn fit(args: &GridFitArgs) -> CommandResult {
-    let actions = read_actions(&args.data)?;
+    let actions = training_actions(args)?;
     let shape = GridShape {
         translation: three(&args.translation, "--translation")?,
         rotation: three(&args.rotation, "--rotation")?,
@@ -125,6 +126,28 @@ fn error_of(grids: &Grids, actions: &[NormalizedAction]) -> CommandResult<Vec<f6
 fn three(bins: &[u32], option: &str) -> CommandResult<[u32; 3]> {
     <[u32; 3]>::try_from(bins)
         .map_err(|_| CommandError::usage(anyhow!("{option} wants three bin counts like 16,32,8, found {bins:?}")))
+}
+
+/// Of a file, or of a dataset with the normalization that was named.
+fn training_actions(args: &GridFitArgs) -> CommandResult<Vec<NormalizedAction>> {
+    let refuse = |what: &str| Err(CommandError::usage(anyhow!("{}: {what}", args.data.display())));
+    if !args.data.is_dir() {
+        return match (&args.normalize_by, &args.stats, &args.action) {
+            (None, None, None) => read_actions(&args.data),
+            _ => refuse("--normalize-by, --stats and --action are for a dataset; a .npy file is normalized already"),
+        };
+    }
+    let normalization = match &args.normalize_by {
+        None => {
+            return refuse("its actions are not normalized: say whose quantiles count, --normalize-by dataset|BUNDLE");
+        }
+        Some(by) if by == Path::new("dataset") && args.stats.is_some() => {
+            return refuse("--stats is a key of a bundle, and --normalize-by says dataset");
+        }
+        Some(by) if by == Path::new("dataset") => Normalization::Dataset,
+        Some(bundle) => Normalization::Bundle { bundle: bundle.clone(), stats: args.stats.clone() },
+    };
+    normalized_actions(&args.data, args.action.as_deref().unwrap_or("action"), &normalization)
 }
 
 fn read_actions(path: &Path) -> CommandResult<Vec<NormalizedAction>> {

@@ -17,18 +17,18 @@ use egogrid_runtime::policy::{ActionChunk, PolicyError};
 use egogrid_runtime::stage::StageTimes;
 use image::{ColorType, DynamicImage, ImageReader, RgbImage as RgbBuffer};
 use nalgebra::{Isometry3, Matrix3, Rotation3, Translation3, UnitQuaternion};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// Schema of `--camera`.
-#[derive(Debug, Deserialize)]
+/// Schema of `--camera`, and of a camera in a dataset.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct CameraFile {
-    width_px: u32,
-    height_px: u32,
-    matrix: [[f64; 3]; 3],
-    base_from_camera: Option<[[f64; 4]; 4]>,
+pub(crate) struct CameraFile {
+    pub(crate) width_px: u32,
+    pub(crate) height_px: u32,
+    pub(crate) matrix: [[f64; 3]; 3],
+    pub(crate) base_from_camera: Option<[[f64; 4]; 4]>,
 }
 
 /// Runs the command.
@@ -197,7 +197,8 @@ fn read_depth(path: &Path, kind: &str, image_px: [u32; 2]) -> anyhow::Result<Dep
     Ok(DepthImage::new(width_px, height_px, kind, depth_m)?)
 }
 
-fn camera(file: CameraFile) -> anyhow::Result<(CameraIntrinsics, Option<Isometry3<f64>>)> {
+/// Lens and pose, checked.
+pub(crate) fn camera(file: CameraFile) -> anyhow::Result<(CameraIntrinsics, Option<Isometry3<f64>>)> {
     let [[a, b, c], [d, e, f], [g, h, i]] = file.matrix;
     let intrinsics = CameraIntrinsics::from_matrix([a, b, c, d, e, f, g, h, i], [file.width_px, file.height_px])?;
     Ok((intrinsics, file.base_from_camera.map(|pose| isometry(&pose)).transpose()?))

@@ -27,7 +27,6 @@ use egogrid_sim_bridge::endpoint::{ActionLabel, BridgeSession, SimClient};
 use egogrid_sim_bridge::session::{RobotName, SessionConfig};
 use egogrid_sim_bridge::worker::{Worker, WorkerConfig, python_path};
 use episode::Episode;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -215,18 +214,4 @@ fn interrupt_flag() -> Arc<AtomicBool> {
         tracing::warn!("no thread for signals; Ctrl-C will end the process without a summary");
     }
     flag
-}
-
-/// The ffmpeg binary that the locked Python environment brings.
-fn ffmpeg_path(common: &Common) -> CommandResult<PathBuf> {
-    let python = python_path(&assemble::root(common)?).map_err(CommandError::missing)?;
-    let script = "import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())";
-    let output = std::process::Command::new(&python).args(["-c", script]).output().map_err(CommandError::missing)?;
-    if !output.status.success() {
-        let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        return Err(CommandError::missing(anyhow!(
-            "no ffmpeg for demo.mp4: {message}; run ./launch/demo, which installs it"
-        )));
-    }
-    Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
 }

@@ -90,7 +90,12 @@ impl Watch {
         });
         let recorder = recorder.map_err(CommandError::usage)?;
         let episodes = u32::try_from(episodes).unwrap_or(u32::MAX);
-        let config = VideoConfig { ffmpeg: super::ffmpeg_path(common)?, path: mp4.clone(), fps: FILM_FPS, episodes };
+        let config = VideoConfig {
+            ffmpeg: crate::commands::dataset::ffmpeg_path(common)?,
+            path: mp4.clone(),
+            fps: FILM_FPS,
+            episodes,
+        };
         watch.recording = Some((recorder, Mp4Writer::new(config).map_err(CommandError::missing)?));
         watch.files = [rrd, mcap, mp4].map(|file| file.display().to_string()).into();
         Ok(watch)

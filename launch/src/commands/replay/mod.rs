@@ -7,7 +7,7 @@ mod compare;
 mod freeze;
 mod report;
 mod safety;
-mod source;
+pub(crate) mod source;
 
 pub use freeze::FrozenReplay;
 

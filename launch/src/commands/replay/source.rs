@@ -18,30 +18,30 @@ const PICTURE_BYTES_MAX: usize = 256 << 20;
 
 /// What ran when it was recorded.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct RecordedRun {
-    pub(super) policy_id: String,
-    pub(super) bundle_sha256: String,
-    pub(super) stats_key: String,
-    pub(super) precision: String,
-    pub(super) provider: String,
-    pub(super) control_hz: f64,
+pub(crate) struct RecordedRun {
+    pub(crate) policy_id: String,
+    pub(crate) bundle_sha256: String,
+    pub(crate) stats_key: String,
+    pub(crate) precision: String,
+    pub(crate) provider: String,
+    pub(crate) control_hz: f64,
     /// 0: in lockstep.
-    pub(super) session: u64,
-    pub(super) deployment: String,
-    pub(super) embodiment: String,
+    pub(crate) session: u64,
+    pub(crate) deployment: String,
+    pub(crate) embodiment: String,
 }
 
 /// One look, with what it saw.
 #[derive(Debug)]
-pub(super) struct RecordedLook {
-    pub(super) look: PolicyLook,
+pub(crate) struct RecordedLook {
+    pub(crate) look: PolicyLook,
     /// Since the recording began.
-    pub(super) at_s: f64,
-    pub(super) saw: Saw,
+    pub(crate) at_s: f64,
+    pub(crate) saw: Saw,
 }
 
 #[derive(Debug)]
-pub(super) enum Saw {
+pub(crate) enum Saw {
     Observation(Box<Observation>),
     /// In words.
     Nothing(&'static str),
@@ -49,7 +49,7 @@ pub(super) enum Saw {
 
 /// What a recording says, in order.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(crate) enum Event {
     Run(Box<RecordedRun>),
     Episode(EpisodeMark),
     Look(Box<RecordedLook>),
@@ -65,7 +65,7 @@ struct Picture {
 }
 
 /// The events of one or several files.
-pub(super) struct Source {
+pub(crate) struct Source {
     files: VecDeque<PathBuf>,
     reader: Option<RecordingReader>,
     pictures: VecDeque<Picture>,
@@ -79,7 +79,7 @@ pub(super) struct Source {
 
 impl Source {
     /// `path`: a file, or a directory of them.
-    pub(super) fn open(path: &Path) -> anyhow::Result<(Self, u64)> {
+    pub(crate) fn open(path: &Path) -> anyhow::Result<(Self, u64)> {
         let mut files = vec![path.to_path_buf()];
         if path.is_dir() {
             let entries = std::fs::read_dir(path)?.collect::<Result<Vec<_>, _>>()?;
@@ -107,17 +107,17 @@ impl Source {
     }
 
     /// Bytes read so far, about.
-    pub(super) fn position(&self) -> u64 {
+    pub(crate) fn position(&self) -> u64 {
         self.bytes_before + self.offset
     }
 
     /// Files that end early, in words.
-    pub(super) fn cut(&self) -> &[String] {
+    pub(crate) fn cut(&self) -> &[String] {
         &self.cut
     }
 
     /// The next event; `None` at the end.
-    pub(super) fn next(&mut self) -> anyhow::Result<Option<Event>> {
+    pub(crate) fn next(&mut self) -> anyhow::Result<Option<Event>> {
         loop {
             let Some(reader) = &mut self.reader else {
                 let Some(path) = self.files.pop_front() else { return Ok(None) };

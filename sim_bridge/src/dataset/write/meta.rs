@@ -162,7 +162,9 @@ fn write_table(
     make_parent(path)?;
     let fields: Vec<Field> =
         columns.iter().map(|(name, array)| Field::new(name, array.data_type().clone(), true)).collect();
-    let schema = Arc::new(Schema::new(fields));
+    // Twice: PyArrow looks only into Arrow's own schema where there is one, others only beside it.
+    let metadata = about.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+    let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
     let arrays = columns.into_iter().map(|(_, array)| array).collect();
     let batch = RecordBatch::try_new(Arc::clone(&schema), arrays).map_err(|error| damaged(path, &error))?;
     let mut writer = create(path, &schema, about)?;

@@ -1,0 +1,190 @@
+//! `egogrid dataset` and `egogrid grid fit` on datasets, as a user calls them: a recording goes in, its numbers come out.
+//!
+//! Needs ONNX Runtime and the Python environment, whose ffmpeg makes films (`./launch/test` puts both there).
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use egogrid_sim_bridge::codec::decode;
+use egogrid_sim_bridge::dataset::Dataset;
+use egogrid_sim_bridge::message::{ActionChunk, EpisodeMark, PolicyLook};
+use egogrid_sim_bridge::recording::RecordingReader;
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use support::{egogrid, root, stderr, stdout_json, write_npy};
+
+const BUNDLE: &str = "policies/shipped/metaworld/bundle";
+
+fn recording() -> PathBuf {
+    root().join("tests/recordings/metaworld-gate/recording.mcap")
+}
+
+fn fixture() -> String {
+    root().join("tests/fixtures/lerobot/small").to_str().unwrap().to_owned()
+}
+
+/// What left after each look, as one motion; where the arm was; whether it ended well.
+fn recorded() -> (Vec<[f64; 7]>, Vec<[f64; 3]>, bool) {
+    let (mut actions, mut positions, mut success) = (Vec::new(), Vec::new(), false);
+    for message in RecordingReader::open(&recording()).unwrap() {
+        let message = message.unwrap();
+        match message.topic.rsplit('/').next().unwrap() {
+            "action" => {
+                let chunk: ActionChunk = decode(&message.payload).unwrap();
+                let mut sum = [0.0; 7];
+                for step in &chunk.steps {
+                    let moved = step.translation_m;
+                    [moved.x, moved.y, moved.z].iter().zip(&mut sum).for_each(|(moved, sum)| *sum += moved);
+                    let turned = step.rotation_rad;
+                    assert_eq!([turned.x, turned.y, turned.z], [0.0; 3], "Meta-World does not turn");
+                    sum[6] = step.gripper;
+                }
+                actions.push(sum);
+            }
+            "look" => {
+                let look: PolicyLook = decode(&message.payload).unwrap();
+                let position = look.input.unwrap().state.unwrap().base_from_ee.position;
+                positions.push([position.x, position.y, position.z]);
+            }
+            "episode" => {
+                let mark: EpisodeMark = decode(&message.payload).unwrap();
+                success |= mark.outcome == "success";
+            }
+            _ => {}
+        }
+    }
+    (actions, positions, success)
+}
+
+fn write(dir: &Path) -> Value {
+    let output = egogrid(&["dataset", "write", recording().to_str().unwrap(), dir.to_str().unwrap(), "--json"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    stdout_json(&output)
+}
+
+#[test]
+fn a_dataset_of_a_recording_holds_what_was_seen_and_done() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path().join("dataset");
+    let written = write(&dir);
+    let (actions, positions, success) = recorded();
+    assert_eq!((&written["rows"], &written["fps"]), (&Value::from(actions.len()), &Value::from(20.0)), "{written}");
+    let dataset = Dataset::open(&dir).unwrap();
+    let features = ["action", "observation.state", "next.success"];
+    let rows = dataset.rows(&features).unwrap().episode(&dataset.episodes()[0]).unwrap();
+    assert_eq!(rows.tasks[0], "press the button from the top");
+    for (row, (action, position)) in actions.iter().zip(&positions).enumerate() {
+        let near = |(found, expected): (&f64, &f64)| (found - expected).abs() < 1e-7;
+        assert!(rows.numbers["action"].row(row).iter().zip(action).all(near), "row {row}: {action:?}");
+        assert!(rows.numbers["observation.state"].row(row).iter().zip(position).all(near), "row {row}: {position:?}");
+    }
+    assert_eq!(rows.numbers["next.success"].row(rows.length - 1), [f64::from(u8::from(success))]);
+    let again = egogrid(&["dataset", "write", recording().to_str().unwrap(), dir.to_str().unwrap()]);
+    assert_eq!(again.status.code(), Some(2), "a dataset is never written over");
+}
+
+/// The gate slowed the arm down, and nothing else: what the policy answers again is the recorded motion or more.
+#[test]
+fn the_open_loop_error_of_the_policy_that_was_recorded_is_what_the_gate_took_away() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (dir, out) = (scratch.path().join("dataset"), scratch.path().join("error.json"));
+    write(&dir);
+    let bundle = root().join(BUNDLE);
+    let (dir, bundle, file) = (dir.to_str().unwrap(), bundle.to_str().unwrap(), out.to_str().unwrap());
+    let output = egogrid(&["dataset", "error", dir, bundle, "--out", file, "--json"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let report = stdout_json(&output);
+    assert_eq!(report, serde_json::from_slice::<Value>(&fs::read(&out).unwrap()).unwrap());
+    assert_eq!((&report["looks"], &report["steps_per_row"]), (&Value::from(4), &Value::from(4)), "{report}");
+    let trace = &report["traces"]["0"];
+    let length = |row: &Value| {
+        let moved = row.as_array().unwrap().iter().take(3).map(|value| value.as_f64().unwrap().powi(2));
+        moved.sum::<f64>().sqrt()
+    };
+    for row in 0..4 {
+        let (asked, done) = (length(&trace["predicted"][row]), length(&trace["recorded"][row]));
+        // 0.9 m/s for four steps of 1/80 s.
+        assert!(done <= 0.9 / 20.0 + 1e-6 && asked >= done - 2e-3, "row {row}: asked {asked}, done {done}");
+    }
+    for (dim, name) in ["x", "y", "z", "roll"].into_iter().enumerate() {
+        let dim = &report["dims"][dim];
+        assert_eq!(dim["name"], name);
+        let mean = dim["first"]["mean"].as_f64().unwrap();
+        assert!(mean < 0.03, "{name}: {mean}");
+        assert_eq!(dim["first_normalized"]["mean"].is_null(), name == "roll", "Meta-World's roll is constant");
+    }
+    let svg = fs::read_to_string(out.with_extension("svg")).unwrap();
+    assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>") && svg.contains("polyline"));
+}
+
+#[test]
+fn a_grid_fitted_to_a_dataset_is_the_one_of_its_normalized_actions() {
+    let scratch = tempfile::tempdir().unwrap();
+    let of_dataset = scratch.path().join("dataset.json");
+    let shape = ["--translation", "2,3,2", "--rotation", "2,2,2", "--json", "--out"];
+    let fit = |data: &str, more: &[&str], out: &Path| {
+        let args: Vec<&str> =
+            ["grid", "fit", data].iter().chain(more).chain(&shape).copied().chain([out.to_str().unwrap()]).collect();
+        egogrid(&args)
+    };
+    let refused = fit(&fixture(), &[], &of_dataset);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("--normalize-by"), "{}", stderr(&refused));
+    let output = fit(&fixture(), &["--normalize-by", "dataset"], &of_dataset);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let found = stdout_json(&output);
+    // The fixture's formula, and the quantiles as numpy takes them.
+    let rows: Vec<[f64; 7]> = (0..12)
+        .map(|index: usize| {
+            std::array::from_fn(|dim| match dim {
+                6 => f64::from(u8::from(index.is_multiple_of(3))),
+                dim => 0.01 * (index + 1) as f64 * (dim as f64 + 0.5 * index as f64).cos(),
+            })
+        })
+        .collect();
+    let normalized = |dim: usize, value: f64| {
+        let mut column: Vec<f64> = rows.iter().map(|row| row[dim]).collect();
+        column.sort_by(f64::total_cmp);
+        let (low, high) = (column[0] + 0.11 * (column[1] - column[0]), column[11] - 0.11 * (column[11] - column[10]));
+        (2.0 * (value - low) / (high - low + 1e-8) - 1.0).clamp(-1.0, 1.0)
+    };
+    let values = rows.iter().flat_map(|row| {
+        (0..7).map(|dim| if dim == 6 { row[6] as f32 } else { normalized(dim, row[dim]) as f32 }).collect::<Vec<f32>>()
+    });
+    let npy = scratch.path().join("actions.npy");
+    write_npy(&npy, &[12, 7], &values.collect::<Vec<f32>>());
+    let expected = stdout_json(&fit(npy.to_str().unwrap(), &[], &scratch.path().join("npy.json")));
+    for (space, axis) in [("translation", "theta_rad"), ("translation", "r"), ("rotation", "roll"), ("rotation", "yaw")]
+    {
+        let edges = |answer: &Value| -> Vec<f64> {
+            let edges = answer["grid"][space][axis].as_array().unwrap();
+            edges.iter().map(|edge| edge.as_f64().unwrap()).collect()
+        };
+        let (found, expected) = (edges(&found), edges(&expected));
+        assert_eq!(found.len(), expected.len());
+        let near = found.iter().zip(&expected).all(|(found, expected)| (found - expected).abs() < 1e-5);
+        assert!(near, "{space} {axis}: {found:?}, expected {expected:?}");
+    }
+}
+
+#[test]
+fn what_is_no_dataset_or_no_policy_for_it_is_refused_with_what_to_do() {
+    let bundle = root().join(BUNDLE);
+    let bundle = bundle.to_str().unwrap();
+    let film = ["--picture", "observation.images.front"];
+    for (args, code, named) in [
+        (vec!["dataset", "show", "/nowhere"], 4, "info.json"),
+        (vec!["dataset", "show", &fixture(), "--action", "actions"], 2, "observation.state"),
+        (vec!["dataset", "error", &fixture(), bundle], 2, "--picture"),
+        (vec!["dataset", "error", &fixture(), bundle, film[0], film[1]], 2, "10 rows per second"),
+        (vec!["dataset", "write", "/nowhere.mcap", "/nowhere/dataset"], 2, "/nowhere.mcap"),
+    ] {
+        let output = egogrid(&args);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(named), "{args:?}: {}", stderr(&output));
+    }
+    let shown = stdout_json(&egogrid(&["dataset", "show", &fixture(), "--json"]));
+    assert_eq!((&shown["rows"], &shown["tasks"]["push the button"]), (&Value::from(12), &Value::from(1)));
+}
