@@ -13,6 +13,8 @@ use egogrid_sim_bridge::recording::RecordingReader;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use support::daemon::{Daemon, Process, drain, python};
 use support::{egogrid, root, stderr, stdout_json, write_npy};
 
 const BUNDLE: &str = "policies/shipped/metaworld/bundle";
@@ -187,4 +189,60 @@ fn what_is_no_dataset_or_no_policy_for_it_is_refused_with_what_to_do() {
     }
     let shown = stdout_json(&egogrid(&["dataset", "show", &fixture(), "--json"]));
     assert_eq!((&shown["rows"], &shown["tasks"]["push the button"]), (&Value::from(12), &Value::from(1)));
+}
+
+/// Meta-World as a robot in real time, one episode of `steps`.
+fn world(daemon: &Daemon, steps: &str) {
+    let bridge = root().join("sim_bridge");
+    let path = [bridge.join("sim_worker/src"), bridge.join("simulators/metaworld/src")];
+    let path = path.map(|path| path.to_str().unwrap().to_owned()).join(":");
+    let mut command = Command::new(python());
+    let args = ["--tasks", "peg-insert-side", "--episodes", "1", "--steps-max", steps];
+    command.args(["-u", "-m", "egogrid_metaworld.realtime", "--connect", &daemon.endpoint]).args(args);
+    command.env("PYTHONPATH", path).env("MUJOCO_GL", std::env::var("MUJOCO_GL").unwrap_or_else(|_| "egl".to_owned()));
+    let mut world = Process::spawn(&mut command);
+    let errors = drain(world.errors());
+    assert!(world.wait().status.success(), "{}", errors.join().unwrap());
+}
+
+/// Rows have an even rate, and their actions lead from where the arm was reported to where it was reported later.
+#[test]
+fn a_dataset_of_a_robot_in_real_time_moves_as_the_robot_did() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (recordings, dir) = (scratch.path().join("recordings"), scratch.path().join("dataset"));
+    let table = recordings.display();
+    let table = format!(
+        "dry_run = false\n[recording]\ndir = \"{table}\"\nfile_mb_max = 64\ndisk_mb_max = 256\nfree_mb_min = 16"
+    );
+    let daemon = Daemon::start(&[("dry_run", &table)]);
+    world(&daemon, "160");
+    let (code, _, errors) = daemon.end();
+    assert_eq!(code, Some(0), "{errors}");
+    let (recordings, dir) = (recordings.to_str().unwrap(), dir.to_str().unwrap());
+    let unknown_rate = egogrid(&["dataset", "write", recordings, dir]);
+    assert_eq!(unknown_rate.status.code(), Some(2));
+    assert!(stderr(&unknown_rate).contains("--fps"), "{}", stderr(&unknown_rate));
+    let output = egogrid(&["dataset", "write", recordings, dir, "--fps", "5", "--json"]);
+    assert!(output.status.success(), "{}\n{errors}", stderr(&output));
+    let written = stdout_json(&output);
+    let dataset = Dataset::open(Path::new(dir)).unwrap();
+    assert_eq!((&written["rows"], dataset.info().fps), (&Value::from(dataset.info().frames), 5.0));
+    assert!(dataset.info().frames >= 4, "{written}");
+    let mut reader = dataset.rows(&["action", "observation.state", "observation.depth.front", "timestamp"]).unwrap();
+    let rows = reader.episode(&dataset.episodes()[0]).unwrap();
+    let state = |row: usize| rows.numbers["observation.state"].row(row);
+    let [mut both, mut asked_2, mut done_2] = [0.0; 3];
+    // The first two seconds: later the arm pushes against the table.
+    for row in 0..rows.length.min(11) - 1 {
+        assert_eq!(rows.numbers["timestamp"].row(row), [f64::from((row as f64 / 5.0) as f32)]);
+        for (axis, asked) in rows.numbers["action"].row(row).iter().enumerate().take(3) {
+            let done = state(row + 1)[axis] - state(row)[axis];
+            both += asked * done;
+            asked_2 += asked * asked;
+            done_2 += done * done;
+        }
+    }
+    let (length, alike) = (asked_2.sqrt(), both / (asked_2 * done_2).sqrt());
+    // The arm follows within some steps, and a report is up to half a row old.
+    assert!(length > 0.02 && alike > 0.8, "{length} m were asked for, cosine of what was done {alike}: {written}");
 }

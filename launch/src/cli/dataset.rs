@@ -78,6 +78,9 @@ pub struct DatasetWriteArgs {
     pub recordings: Vec<PathBuf>,
     /// Where the dataset goes: empty, or not there
     pub dataset: PathBuf,
+    /// Rows per second, for recordings in real time: at most as many as the camera has pictures
+    #[arg(long, value_name = "HZ", value_parser = fps)]
+    pub fps: Option<f64>,
     /// Only episodes that succeeded
     #[arg(long)]
     pub successes: bool,
@@ -87,4 +90,10 @@ pub struct DatasetWriteArgs {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// As fast as any camera.
+fn fps(text: &str) -> Result<f64, String> {
+    let hz: f64 = text.parse().map_err(|error| format!("{error}"))?;
+    if (0.1..=1000.0).contains(&hz) { Ok(hz) } else { Err("expected 0.1 to 1000".to_owned()) }
 }

@@ -1,12 +1,14 @@
 //! `egogrid dataset`: LeRobot datasets shown, measured against and made.
 
 mod error;
+mod live;
 mod moments;
 pub(crate) mod normalized;
 mod plot;
 mod report;
 mod rig;
 mod show;
+mod timeline;
 mod write;
 
 use crate::assemble;

@@ -78,15 +78,7 @@ impl Moments {
 
     fn event(&mut self, event: Event) -> anyhow::Result<Option<Step>> {
         match event {
-            Event::Run(run) => {
-                if run.session != 0 {
-                    bail!(
-                        "it was recorded in real time, where pictures and commands have times of their own; \
-                         only recordings in lockstep (./launch/demo) are written as datasets so far"
-                    );
-                }
-                Ok(Some(Step::Run(run)))
-            }
+            Event::Run(run) => Ok(Some(Step::Run(run))),
             Event::Episode(mark) => {
                 self.look = None;
                 Ok(Some(if mark.outcome.is_empty() { Step::Begin(mark) } else { Step::End(mark) }))

@@ -1,18 +1,19 @@
-//! `egogrid dataset write`: recordings to a LeRobot dataset. Read twice: first what there is, then the values.
+//! `egogrid dataset write`: recordings to a LeRobot dataset. Read twice: first what there is, then the values. Those in lockstep
+//! are written here, those in real time in `live`.
 //!
 //! One row per picture; its action is everything that was sent until the next picture. So a policy that executes several steps of
 //! a chunk gives fewer rows per second, and each of them a larger motion.
 
 use super::moments::{Moments, Step, composed};
 use super::rig::{Rig, RigCamera, camera_of};
-use super::{ffmpeg_path, refused};
+use super::{ffmpeg_path, live, refused};
 use crate::assemble;
 use crate::cli::{Common, DatasetWriteArgs};
 use crate::commands::infer::CameraFile;
 use crate::commands::print_json;
 use crate::commands::replay::source::RecordedRun;
 use crate::exit::{CommandError, CommandResult};
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use egogrid_action_grids::action::DIM_NAMES;
 use egogrid_runtime::observation::{EndEffectorState, Observation};
 use egogrid_sim_bridge::dataset::{DatasetFigures, DatasetWriter, EpisodeEnd, Layout, Row};
@@ -21,7 +22,8 @@ use indicatif::ProgressBar;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
-const STATE_NAMES: [&str; 8] = ["x", "y", "z", "qx", "qy", "qz", "qw", "gripper"];
+/// Where the end effector is in the base, how it is turned, and its gripper; joints follow.
+pub(super) const STATE_NAMES: [&str; 8] = ["x", "y", "z", "qx", "qy", "qz", "qw", "gripper"];
 
 /// What there is, before anything is written.
 #[derive(Default)]
@@ -50,6 +52,12 @@ struct Found {
 
 pub(super) fn run(common: &Common, args: &DatasetWriteArgs) -> CommandResult {
     let ffmpeg = ffmpeg_path(common)?;
+    if is_real_time(args).map_err(CommandError::usage)? {
+        return live::run(args, &ffmpeg);
+    }
+    if args.fps.is_some() {
+        return Err(CommandError::usage(anyhow!("--fps: in lockstep the rate follows from the steps; leave it out")));
+    }
     let (survey, bytes, cut) = survey(args).map_err(CommandError::usage)?;
     let (layout, rig) = survey.layout(args).map_err(CommandError::usage)?;
     let writer = DatasetWriter::create(&args.dataset, &ffmpeg, layout.clone()).map_err(refused)?;
@@ -59,6 +67,17 @@ pub(super) fn run(common: &Common, args: &DatasetWriteArgs) -> CommandResult {
     let figures = figures.map_err(CommandError::usage)?;
     print(args, &survey, &layout, figures, &cut);
     Ok(())
+}
+
+/// What ran first decides: a robot has times, a simulator in lockstep has steps.
+fn is_real_time(args: &DatasetWriteArgs) -> anyhow::Result<bool> {
+    let mut moments = Moments::open(&args.recordings);
+    while let Some(step) = moments.next()? {
+        if let Step::Run(run) = step {
+            return Ok(run.session != 0);
+        }
+    }
+    Ok(false)
 }
 
 fn survey(args: &DatasetWriteArgs) -> anyhow::Result<(Survey, u64, Vec<String>)> {
@@ -101,6 +120,9 @@ fn survey(args: &DatasetWriteArgs) -> anyhow::Result<(Survey, u64, Vec<String>)>
 
 impl Survey {
     fn run(&mut self, run: RecordedRun) -> anyhow::Result<()> {
+        if run.session != 0 {
+            bail!("some of the recordings are in real time and some in lockstep; write a dataset of each");
+        }
         if let Some(first) = &self.run
             && (first.control_hz, &first.embodiment) != (run.control_hz, &run.embodiment)
         {

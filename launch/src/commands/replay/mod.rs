@@ -62,7 +62,8 @@ pub fn run(common: &Common, args: &ReplayArgs) -> CommandResult {
     if report.ok { Ok(()) } else { Err(CommandError::check(anyhow!(report.verdict()))) }
 }
 
-fn files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+/// A recording, or all of a directory.
+pub(crate) fn files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.to_path_buf()]);
     }

@@ -225,7 +225,7 @@ impl Source {
 }
 
 /// What comes after `/egogrid/<robot>/`; `None` for topics of others.
-fn rest_of(topic: &str) -> Option<&str> {
+pub(crate) fn rest_of(topic: &str) -> Option<&str> {
     topic.strip_prefix("/egogrid/")?.split_once('/').map(|(_, rest)| rest)
 }
 
