@@ -388,6 +388,16 @@ def replay(recording: Path) -> int:
     return looks
 
 
+@CASES.go_on("a live view that is stopped (SIGSTOP)", "goes on")
+def _(scene: Scene) -> Outcome:
+    scene.daemon()
+    options = ["--connect", scene.endpoint, "--save", str(scene.directory / "view.rrd")]
+    viewer = scene.start("view", [str(EGOGRID), "view", *options])
+    viewer.wait_log("viewing ")
+    scene.world()
+    return went_on(scene, lambda: viewer.signal(signal.SIGSTOP))
+
+
 @CASES.go_on("a subscriber of everything that is stopped (SIGSTOP)", "goes on")
 def _(scene: Scene) -> Outcome:
     scene.daemon()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -15,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import fault_trace
-from fault_cases import peer
 from fault_processes import CONTROL_HZ, Memory, NotAsExpected, Scene, summary
 
-DRIVE_S, TURNS = 20.0, 3
-TICK_LATE_MS_MAX, OUTSIDE_ONNX_MS_MAX, INTERVAL_RATIO_MAX, GROWTH_MIB_MAX = 1.0, 2.0, 1.01, 8.0
+DRIVE_S = 20.0
+TICK_LATE_MS_MAX, OUTSIDE_ONNX_MS_MAX, GROWTH_MIB_MAX = 1.0, 2.0, 8.0
 # Below the control thread, which it must not delay.
 PROBE, PROBE_PRIORITY = str(Path(__file__).parent / "fault_probe.py"), 79
 # Buffers and caches are filled in the beginning.
@@ -62,7 +59,7 @@ def made(one: Made, out: Path) -> list[Number]:
 
 
 @dataclass(frozen=True)
-class _Drive:
+class Drive:
     """What the daemon tells at its end, and the intervals between its commands, from their stamps.
 
     `machine_late_ms`: quantiles of a thread that only sleeps, at the same time; None without real-time priority.
@@ -74,13 +71,13 @@ class _Drive:
 
 
 def numbers() -> list[Made]:
-    return [Made("ticks with and without real-time priority", _priority), Made("ticks with a wedged subscriber", _wedged)]
+    return [Made("ticks with and without real-time priority", _priority)]
 
 
 def _priority(out: Path) -> list[Number]:
     found: list[Number] = []
     for what, realtime in (("with real-time priority", True), ("without", False)):
-        drive = _drive(out / f"ticks-{what.replace(' ', '-')}", realtime, busy=True, wedged=False)
+        drive = driven(out / f"ticks-{what.replace(' ', '-')}", realtime, busy=True)
         told = drive.told
         late = told["tick_late_ms"]
         target = TICK_LATE_MS_MAX if realtime else None
@@ -99,28 +96,16 @@ def _priority(out: Path) -> list[Number]:
     return found
 
 
-def _wedged(out: Path) -> list[Number]:
-    """In turns, so that what else the machine does meets both."""
-    p99: dict[bool, list[float]] = {False: [], True: []}
-    for turn in range(2 * TURNS):
-        wedged = turn % 2 == 1
-        drive = _drive(out / f"wedged-{turn}", realtime=True, busy=False, wedged=wedged)
-        p99[wedged].append(fault_trace.quantile(drive.intervals_ms, 0.99))
-    without, beside = statistics.median(p99[False]), statistics.median(p99[True])
-    return [
-        Number(f"interval between commands, p99, beside a wedged subscriber over that without, median of {TURNS} each", beside / without, INTERVAL_RATIO_MAX),
-        Number("interval between commands, p99, without, ms (a tick is 10 ms)", without, None),
-        Number("interval between commands, p99, beside it, ms", beside, None),
-    ]
+def driven(directory: Path, realtime: bool, busy: bool, beside: Callable[[Scene], object] | None = None) -> Drive:
+    """Looks without a pause, two threads for the policy; `busy`: and as many busy processes beside it as there are processors.
 
-
-def _drive(directory: Path, realtime: bool, busy: bool, wedged: bool) -> _Drive:
-    """Looks without a pause, two threads for the policy; `busy`: and as many busy processes beside it as there are processors."""
+    `beside`: starts what listens to the daemon.
+    """
     lines = {} if realtime else {"priority": 'priority = { unbounded = "to see what it is worth" }'}
     with Scene(directory) as scene:
         daemon = scene.daemon(lines, threads=2)
-        if wedged:
-            peer(scene, "subscriber", "--connect", scene.endpoint).signal(signal.SIGSTOP)
+        if beside:
+            beside(scene)
         scene.world("--episodes", "100", task="drawer-open,window-open")
         scene.wait_moving()
         probe = scene.start("probe", [sys.executable, PROBE, str(1e3 / CONTROL_HZ), str(PROBE_PRIORITY)]) if realtime else None
@@ -138,7 +123,7 @@ def _drive(directory: Path, realtime: bool, busy: bool, wedged: bool) -> _Drive:
     priority = next(iter(remark for remark in told["remarks"] if remark.startswith("real-time priority")), "")
     if realtime and not priority.endswith("yes"):
         raise NotAsExpected(f"this system gives none: {priority}")
-    return _Drive(told, intervals, json.loads(probe.printed()) if probe else None)
+    return Drive(told, intervals, json.loads(probe.printed()) if probe else None)
 
 
 def soak(minutes: float) -> Made:

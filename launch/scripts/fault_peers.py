@@ -1,7 +1,7 @@
-"""Peers that misbehave, each a process of its own: `python fault_peers.py link|router|hostile|subscriber …`.
+"""Peers that misbehave, each a process of its own: `python fault_peers.py link|router|slow|hostile|subscriber …`.
 
 `link`: stands between daemon and robot, and from SIGUSR1 on loses, reorders and delays every message, both ways. `router`: a zenoh
-router that can be killed and started again. `hostile`: writes random, cut and huge payloads to every key. `subscriber`: hears everything;
+router that can be killed and started again. `slow`: a link of so many bytes a second. `hostile`: writes random, cut and huge payloads to every key. `subscriber`: hears everything;
 wedged when it is stopped (SIGSTOP).
 """
 
@@ -12,6 +12,7 @@ import heapq
 import json
 import random
 import signal
+import socket
 import sys
 import threading
 import time
@@ -120,6 +121,34 @@ def subscriber(args: argparse.Namespace) -> None:
     wait_for_the_end(session)
 
 
+def slow(args: argparse.Namespace) -> None:
+    """A link of so many bytes a second each way, below zenoh: what it cannot carry waits, and then backs up."""
+    host, port = args.listen.removeprefix("tcp/").split(":")
+    target = args.connect.removeprefix("tcp/").split(":")
+    listener = socket.create_server((host, int(port)))
+
+    def carry(source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while part := source.recv(4096):
+                sink.sendall(part)
+                time.sleep(len(part) / args.bytes_s)
+        except OSError:
+            pass
+        finally:
+            for one in (source, sink):
+                one.close()
+
+    def accept() -> None:
+        while True:
+            near, _ = listener.accept()
+            far = socket.create_connection((target[0], int(target[1])))
+            for pair in ((near, far), (far, near)):
+                threading.Thread(target=carry, args=pair, daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    wait_for_the_end()
+
+
 def hostile(args: argparse.Namespace) -> None:
     session, draw = open_session(args.connect), random.Random(args.seed)
     wait = zenoh.CongestionControl.BLOCK  # all of them are to arrive
@@ -147,7 +176,7 @@ def wait_for_the_end(*sessions: zenoh.Session) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("link", "router", "hostile", "subscriber"))
+    parser.add_argument("what", choices=("link", "router", "slow", "hostile", "subscriber"))
     parser.add_argument("--connect")
     parser.add_argument("--listen")
     parser.add_argument("--robot", default="sim0")
@@ -155,10 +184,11 @@ def main() -> None:
     parser.add_argument("--loss", type=float, default=0.0)
     parser.add_argument("--reorder", type=float, default=0.0)
     parser.add_argument("--delay-ms", type=float, default=0.0)
+    parser.add_argument("--bytes-s", type=float, default=1e9)
     parser.add_argument("--rounds", type=int, default=400)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    {"link": link, "router": router, "hostile": hostile, "subscriber": subscriber}[args.what](args)
+    {"link": link, "router": router, "slow": slow, "hostile": hostile, "subscriber": subscriber}[args.what](args)
 
 
 if __name__ == "__main__":

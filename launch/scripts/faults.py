@@ -17,6 +17,7 @@ from typing import Any
 
 from fault_cases import CASES, TICK_MS, Case, Outcome
 from fault_numbers import Made, Number, made, numbers, soak
+from fault_viewers import viewers
 from fault_processes import ROOT, NotAsExpected, Scene
 from page import with_table
 from terminal import say
@@ -96,6 +97,7 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--only", metavar="TEXT", help="faults whose name has this text; leaves the numbers out")
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="of each fault (default: %(default)s)")
+    parser.add_argument("--looking", action="store_true", help="no fault: only what a live view costs")
     parser.add_argument("--soak-minutes", type=float, default=0.0, metavar="M", help="then drive that long and watch the daemon's memory")
     parser.add_argument("--out", type=Path, default=ROOT / "out/faults", metavar="DIR", help="tables, logs and traces (default: %(default)s)")
     parser.add_argument("--page", type=Path, metavar="FILE", help="put the table between its marks in this Markdown page, too")
@@ -104,7 +106,9 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     if options.repeats < 1:
         parser.error("--repeats: 1 or more")
     options.cases = [case for case in CASES.all if (options.only or "") in case.name]
-    if not options.cases:
+    if options.looking:
+        options.cases = []
+    elif not options.cases:
         parser.error(f"--only: no fault has {options.only!r} in its name; there are: {'; '.join(case.name for case in CASES.all)}")
     return options
 
@@ -128,8 +132,10 @@ def main(arguments: list[str]) -> int:
             say(f"    {results[-1].failed}")
         write()
     makes: list[Made] = []
-    if not options.only:
-        makes = numbers()
+    if options.looking:
+        makes = [viewers()]
+    elif not options.only:
+        makes = [*numbers(), viewers()]
     if options.soak_minutes > 0:
         makes.append(soak(options.soak_minutes))
     for make in makes:

@@ -8,6 +8,7 @@ mod recording;
 
 use crate::assemble;
 use crate::exit::{CommandError, CommandResult};
+use crate::view::live::Screen;
 use anyhow::anyhow;
 use cameras::{CameraConfig, PicturesConfig, pictures};
 use egogrid_runtime::clock::ControlRate;
@@ -84,6 +85,8 @@ struct OperationsConfig {
     dry_run: bool,
     /// Absent: there are none.
     metrics: Option<String>,
+    /// Absent: there is none. A viewer's address, or a file.
+    view: Option<String>,
 }
 
 pub use recording::Recording;
@@ -123,6 +126,8 @@ pub struct Deployment {
     pub dry_run: bool,
     /// Where Prometheus reads metrics: loopback.
     pub metrics: Option<SocketAddr>,
+    /// Where the live view goes.
+    pub view: Option<Screen>,
     /// Where everything is recorded, and how much of it is kept.
     pub recording: Option<Recording>,
     /// The file as it was read, for recordings.
@@ -240,6 +245,7 @@ impl Config {
             realtime_required: self.realtime.required,
             dry_run: self.operations.dry_run,
             metrics,
+            view: self.operations.view.map(|view| screen(file, &view)).transpose()?,
             recording: self.recording.map(|recording| recording.checked(file)).transpose()?,
             text: file.text.to_owned(),
         })
@@ -258,6 +264,17 @@ fn loopback(file: &File<'_>, address: &str) -> CommandResult<SocketAddr> {
     let allowed =
         "ADDRESS:PORT on loopback, e.g. 127.0.0.1:9464; beyond this machine put a proxy with a login in front";
     found.ok_or_else(|| file.wrong("operations", "metrics", address, allowed))
+}
+
+/// A viewer that runs, or a file beside the deployment's.
+fn screen(file: &File<'_>, view: &str) -> CommandResult<Screen> {
+    if view.starts_with("rerun+http") {
+        return Ok(Screen::Viewer(view.to_owned()));
+    }
+    let allowed = "the address of a viewer, e.g. \"rerun+http://127.0.0.1:9876/proxy\", or a file F.rrd";
+    let path = Path::new(view);
+    let is_file = path.extension().is_some_and(|ending| ending == "rrd");
+    is_file.then(|| Screen::File(file.beside(path))).ok_or_else(|| file.wrong("operations", "view", view, allowed))
 }
 
 /// Endpoints and what protects them; files are relative to the deployment's, and read when the session opens.

@@ -6,12 +6,10 @@ use crate::commands::print_json;
 use crate::exit::{CommandError, CommandResult};
 use crate::view::live::{LiveConfig, LiveError, LiveView, Screen};
 use crate::wire;
-use egogrid_policies::bundle::Bundle;
 use egogrid_sim_bridge::codec::Message;
 use egogrid_sim_bridge::endpoint::{Heard, ask_run_info};
 use egogrid_sim_bridge::message::RunInfo;
 use egogrid_sim_bridge::recording::topics;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a daemon may take to say what runs.
@@ -30,15 +28,14 @@ pub fn run(args: &ViewArgs) -> CommandResult {
         (None, Some(url)) => Screen::Viewer(url.clone()),
         (None, None) => Screen::Spawned,
     };
-    let config = LiveConfig {
-        screen,
-        layout: args.layout,
-        tokenizer: bundle.as_ref().and_then(|bundle| bundle.action_tokenizer().ok().cloned().map(Arc::new)),
-        patches: bundle.as_ref().and_then(patches),
+    let shows = match &bundle {
+        Some(bundle) => LiveConfig::of(bundle),
+        None => {
+            eprintln!("note: without --bundle there are no action cells and no patches to show");
+            LiveConfig { screen: Screen::Spawned, layout: args.layout, tokenizer: None, patches: None }
+        }
     };
-    if bundle.is_none() {
-        eprintln!("note: without --bundle there are no action cells and no patches to show");
-    }
+    let config = LiveConfig { screen, layout: args.layout, ..shows };
     let view = LiveView::start(&listening.session, &listening.keys, &listening.cameras, config).map_err(failed)?;
     match ask_run_info(&listening.session, listening.keys.robot(), INFO_WAIT_MAX) {
         Ok(info) => {
@@ -63,12 +60,6 @@ pub fn run(args: &ViewArgs) -> CommandResult {
         );
     }
     Ok(())
-}
-
-/// `[rows, columns]`, for families that cut their picture into a grid that the bundle tells of.
-fn patches(bundle: &Bundle) -> Option<[u32; 2]> {
-    let tables = bundle.manifest().spatialvla().ok()?;
-    Some([tables.ego3d.patch_rows, tables.ego3d.patch_cols])
 }
 
 fn failed(error: LiveError) -> CommandError {

@@ -45,6 +45,7 @@ fn every_error_names_file_line_key_and_what_is_allowed() {
         ("dry_run = ", "dry_run = false\nmetrics = \"0.0.0.0:9464\"", "operations.metrics", "on loopback"),
         ("dry_run = ", "dry_run = false\nmetrics = \"[::]:9464\"", "operations.metrics", "on loopback"),
         ("dry_run = ", "dry_run = false\nmetrics = \"localhost\"", "operations.metrics", "127.0.0.1:9464"),
+        ("dry_run = ", "dry_run = false\nview = \"somewhere\"", "operations.view", "rerun+http"),
         ("dry_run = ", "dry_run = false\nmetric = \"127.0.0.1:9464\"", "metric", "dry_run"),
         ("deadline_ms = ", "deadline_ms = 100.0\nswap_from = \"none\"", "policy.swap_from", "a directory that exists"),
         ("deadline_ms = ", "deadline_mss = 3.0", "deadline_mss", "deadline_ms"),

@@ -18,7 +18,9 @@ use egogrid_action_grids::ActionTokenizer;
 use egogrid_runtime::observation::Observation;
 use egogrid_runtime::tick::{Look, LoopObserver};
 use rerun::RecordingStreamBuilder;
-use rerun::log::ChunkBatcherConfig;
+use rerun::external::re_log_encoding::DecoderApp;
+use rerun::log::{Chunk, ChunkBatcherConfig, LogMsg};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -318,6 +320,23 @@ impl LoopObserver for Recorder {
         let event = Event::Look(Arc::new((self.progress.clone(), seen, Done::of(look))));
         self.offer(&event);
     }
+}
+
+/// What an `.rrd` file holds: rows of each entity, the layout left out.
+///
+/// # Errors
+/// A file that is missing, or no recording.
+pub fn entities(path: &std::path::Path) -> std::io::Result<BTreeMap<String, u64>> {
+    let mut rows = BTreeMap::new();
+    let file = std::io::BufReader::new(std::fs::File::open(path)?);
+    for message in DecoderApp::decode_eager(file).map_err(std::io::Error::other)? {
+        let LogMsg::ArrowMsg(store, message) = message.map_err(std::io::Error::other)? else { continue };
+        if !store.is_blueprint() {
+            let chunk = Chunk::from_arrow_msg(&message).map_err(std::io::Error::other)?;
+            *rows.entry(chunk.entity_path().to_string()).or_default() += chunk.num_rows() as u64;
+        }
+    }
+    Ok(rows)
 }
 
 #[cfg(test)]

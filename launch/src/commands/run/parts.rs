@@ -9,6 +9,7 @@ use crate::cli::Common;
 use crate::deployment::{self, Deployment};
 use crate::exit::{CommandError, CommandResult};
 use crate::recording::Recording;
+use crate::view::live::{LiveConfig, LiveView, Screen};
 use anyhow::{Context, anyhow};
 use egogrid_runtime::live::{
     Assembler, Control, ControlPorts, LoadedPolicy, LookReport, Looker, LookerPorts, Realtime, Shelf, Signs,
@@ -37,6 +38,8 @@ pub(super) struct Parts {
     loader: Loader,
     policy: PolicyFacts,
     run: RunFacts,
+    /// What the live view has to show of the policy.
+    shows: LiveConfig,
 }
 
 /// What the teller tells of.
@@ -54,6 +57,8 @@ pub(super) struct Told {
     pub(super) listeners: Listeners,
     pub(super) priority: Option<Realtime>,
     pub(super) memory: Option<Realtime>,
+    /// `None`: nothing is shown from here.
+    pub(super) view: Option<LiveView>,
     /// `None`: nothing is recorded here.
     pub(super) recording: Option<Recording>,
     /// Last: the others close their ends first.
@@ -122,8 +127,8 @@ impl Parts {
             embodiment: assemble::small_text(&deployment.embodiment)?,
             camera: deployment.pictures.cameras.first().map_or_else(String::new, |camera| camera.name.clone()),
         };
-        let policy = loader.facts(&bundle);
-        Ok(Self { first, planner, gate, loader, policy, run })
+        let (policy, shows) = (loader.facts(&bundle), LiveConfig::of(&bundle));
+        Ok(Self { first, planner, gate, loader, policy, run, shows })
     }
 
     pub(super) fn policy_id(&self) -> &str {
@@ -147,7 +152,8 @@ impl Parts {
         let endpoint = listening(&session);
         let sender =
             CommandSender::new(&session, &deployment.keys, deployment.dry_run).map_err(CommandError::missing)?;
-        let (announcer, recording) = announce(self.run, &sender, &self.policy, deployment, &session)?;
+        let (announcer, recording, view) =
+            announce((self.run, self.shows), &sender, &self.policy, deployment, &session)?;
         let memory = deployment.lock_memory.then(lock_memory);
         let sent = Arc::<Sent>::default();
         let (counts, over) = (Arc::clone(&sent), Over::default());
@@ -202,6 +208,7 @@ impl Parts {
             listeners,
             priority,
             memory,
+            view,
             recording,
             session,
         };
@@ -209,21 +216,37 @@ impl Parts {
     }
 }
 
-/// What recorders and viewers are told, and the daemon's own recording, from before the first picture on.
+/// What recorders and viewers are told, and the daemon's own recording and view, from before the first picture on.
 fn announce(
-    run: RunFacts,
+    (run, shows): (RunFacts, LiveConfig),
     sender: &CommandSender,
     policy: &PolicyFacts,
     deployment: &Deployment,
     session: &BridgeSession,
-) -> CommandResult<(Announcer, Option<Recording>)> {
+) -> CommandResult<(Announcer, Option<Recording>, Option<LiveView>)> {
     let run = RunFacts { session: sender.session(), ..run };
     let info = run.info(policy);
     let recording = deployment.recording.as_ref();
     let recording = recording.map(|place| record(place, deployment, session, &info)).transpose()?;
     let server = RunInfoServer::serve(session, deployment.keys.robot(), &info).map_err(CommandError::missing)?;
     drop(info);
-    Ok((Announcer::new(run, server), recording))
+    let view = deployment.view.clone().map(|screen| show(screen, shows, deployment, session)).transpose()?;
+    Ok((Announcer::new(run, server), recording, view))
+}
+
+/// The live view, in this process: what it is told, it hears as every other listener does.
+fn show(
+    screen: Screen,
+    shows: LiveConfig,
+    deployment: &Deployment,
+    session: &BridgeSession,
+) -> CommandResult<LiveView> {
+    let config = LiveConfig { screen, ..shows };
+    LiveView::start(session, &deployment.keys, &camera_names(deployment), config).map_err(CommandError::missing)
+}
+
+fn camera_names(deployment: &Deployment) -> Vec<String> {
+    deployment.pictures.cameras.iter().map(|camera| camera.name.clone()).collect()
 }
 
 /// Everything on the wire.
@@ -233,7 +256,7 @@ fn record(
     session: &BridgeSession,
     info: &RunInfo<'_>,
 ) -> CommandResult<Recording> {
-    let cameras: Vec<String> = deployment.pictures.cameras.iter().map(|camera| camera.name.clone()).collect();
+    let cameras = camera_names(deployment);
     let known = topics(&deployment.keys, &cameras).into_iter();
     let payload = encode(info).map_err(CommandError::usage)?;
     let first =

@@ -7,6 +7,7 @@ use super::parts::Told;
 use super::swap::SwapNews;
 use crate::deployment::Deployment;
 use crate::statistics::{Quantiles, TailQuantiles, quantile_ms};
+use crate::view::live::LiveView;
 use egogrid_runtime::camera::Stamp;
 use egogrid_runtime::clock::Moment;
 use egogrid_runtime::live::{LookReport, Realtime, Snapshot, clock};
@@ -215,6 +216,11 @@ impl Teller {
             figures.recording = recording.state();
             figures.recording_dropped = recording.dropped();
         }
+        // A viewer that was closed is no reason to stop driving.
+        if let Some(Err(error)) = self.told.view.as_ref().and_then(|view| view.wait(Duration::ZERO)) {
+            self.told.view = None;
+            self.remark(format!("view: {error}"));
+        }
     }
 
     fn detail(&self) -> String {
@@ -280,6 +286,9 @@ impl Teller {
     pub(super) fn end(mut self) -> Summary {
         self.last = None;
         self.tell(Duration::ZERO);
+        if let Some(Err(error)) = self.told.view.take().map(LiveView::finish) {
+            self.remark(format!("view: {error}"));
+        }
         if let Some(recording) = self.told.recording.take() {
             let end = recording.finish(RECORDING_END_MAX);
             if end.stuck {

@@ -18,6 +18,7 @@ use super::{FILE_FLUSH, OpenError, VIEWER_FLUSH, answers, builder};
 use crate::background::lower_priority;
 use draw::{Draw, Knows};
 use egogrid_action_grids::ActionTokenizer;
+use egogrid_policies::bundle::Bundle;
 use egogrid_runtime::endpoint::EndpointError;
 use egogrid_sim_bridge::endpoint::{BridgeSession, Heard, Tap};
 use egogrid_sim_bridge::recording::topics;
@@ -59,6 +60,19 @@ pub struct LiveConfig {
     pub tokenizer: Option<Arc<ActionTokenizer>>,
     /// `[rows, columns]` of the policy's patches.
     pub patches: Option<[u32; 2]>,
+}
+
+impl LiveConfig {
+    /// What there is to show of the policy in `bundle`, started in a viewer, to drive.
+    pub fn of(bundle: &Bundle) -> Self {
+        let ego3d = bundle.manifest().spatialvla().ok().map(|tables| &tables.ego3d);
+        Self {
+            screen: Screen::Spawned,
+            layout: Use::default(),
+            tokenizer: bundle.action_tokenizer().ok().cloned().map(Arc::new),
+            patches: ego3d.map(|ego3d| [ego3d.patch_rows, ego3d.patch_cols]),
+        }
+    }
 }
 
 /// Why there is no view.

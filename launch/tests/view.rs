@@ -1,0 +1,120 @@
+//! The live view on real processes: what it shows, and that it refuses in words what it cannot show.
+//!
+//! Needs the Python environment (`EGOGRID_PYTHON` or `.venv`) and ONNX Runtime, both put there by `./launch/test`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use support::daemon::{Daemon, Process, count, drain, egogrid, python};
+use support::root;
+
+fn world(daemon: &Daemon, steps: &str) {
+    let bridge = root().join("sim_bridge");
+    let path = [bridge.join("sim_worker/src"), bridge.join("simulators/metaworld/src")];
+    let path = path.map(|path| path.to_str().unwrap().to_owned()).join(":");
+    let mut command = Command::new(python());
+    let args = ["--tasks", "peg-insert-side", "--episodes", "1", "--steps-max", steps];
+    command.args(["-u", "-m", "egogrid_metaworld.realtime", "--connect", &daemon.endpoint]).args(args);
+    command.env("PYTHONPATH", path).env("MUJOCO_GL", std::env::var("MUJOCO_GL").unwrap_or_else(|_| "egl".to_owned()));
+    let mut world = Process::spawn(&mut command);
+    let errors = drain(world.errors());
+    assert!(world.wait().status.success(), "{}", errors.join().unwrap());
+}
+
+fn bundle() -> PathBuf {
+    root().join("policies/shipped/metaworld/bundle")
+}
+
+/// Entities of a recording, and how many rows each has.
+fn entities(rrd: &Path) -> BTreeMap<String, u64> {
+    egogrid_launch::view::entities(rrd).unwrap()
+}
+
+fn view(daemon: &Daemon, more: &[&str]) -> Command {
+    let mut command = egogrid(&["view", "--connect", &daemon.endpoint, "--json"]);
+    command.args(more).stdin(Stdio::null());
+    command
+}
+
+/// From outside, and from inside the daemon: the same entities.
+#[test]
+fn a_view_shows_what_the_robot_sees_chooses_and_does() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (outside, inside) = (scratch.path().join("outside.rrd"), scratch.path().join("inside.rrd"));
+    let embedded = format!("dry_run = false\nview = \"{}\"", inside.display());
+    let daemon = Daemon::start(&[("dry_run", &embedded)]);
+    let shown = ["--bundle", bundle().to_str().unwrap(), "--for", "decision", "--save", outside.to_str().unwrap()]
+        .map(str::to_owned);
+    let mut viewer = Process::spawn(&mut view(&daemon, &shown.each_ref().map(String::as_str)));
+    let mut errors = viewer.errors();
+    support::daemon::after(&mut errors, "viewing sim0");
+    let errors = drain(errors);
+    world(&daemon, "60");
+    viewer.signal("TERM");
+    let ended = viewer.wait();
+    let said = errors.join().unwrap();
+    let figures: Value = serde_json::from_slice(&ended.stdout).unwrap_or_else(|_| panic!("{said}"));
+    let (code, summary, said) = daemon.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(ended.status.success() && count(&figures["pictures"]) > 5, "{figures} {said}");
+    assert_eq!(count(&figures["unreadable"]), 0, "{figures}");
+    assert!(!summary["remarks"].to_string().contains("view:"), "{summary}");
+    for path in [outside, inside] {
+        let found = entities(&path);
+        for entity in [
+            "/world/camera/rgb",
+            "/world/camera/depth",
+            "/world/camera/patches",
+            "/world/cloud",
+            "/world/ego3d",
+            "/world/gripper/path",
+            "/world/chunk/rest",
+            "/world/chunk/executed",
+            "/world/gate/why/text",
+            "/world/workspace",
+            "/tokens/chosen",
+            "/tokens/runner_up",
+            "/confidence",
+            "/decision",
+            "/progress",
+            "/gripper/command",
+            "/gripper/measured",
+            "/command/age_ms",
+            "/command/hold",
+            "/time/stacked/vision",
+            "/time/stacked/decode",
+            "/looks/took_ms",
+            "/ticks/tick_late_p99",
+            "/ages/picture_age",
+            "/counts/looks",
+            "/view/pictures_left_out",
+            "/log",
+            "/run_info",
+        ] {
+            assert!(found.contains_key(entity), "{}: no {entity} in {:?}", path.display(), found.keys());
+        }
+    }
+}
+
+#[test]
+fn a_view_that_cannot_be_is_refused_with_what_to_do() {
+    let scratch = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(&[]);
+    let nowhere = scratch.path().join("none/a.rrd");
+    let wrong = |command: &mut Command, code: i32, says: &str| {
+        let output = command.output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(code) && errors.contains(says), "{says}: {:?} {errors}", output.status);
+    };
+    // No viewer on this path.
+    wrong(view(&daemon, &[]).env("PATH", scratch.path()), 4, "pip install rerun-sdk");
+    wrong(&mut view(&daemon, &["--viewer", "rerun+http://127.0.0.1:1/proxy"]), 4, "nothing answers there");
+    wrong(&mut view(&daemon, &["--save", nowhere.to_str().unwrap()]), 4, "cannot open the view");
+    wrong(&mut egogrid(&["view", "--connect", "tcp/127.0.0.1:1", "--save", "a.rrd"]), 4, "127.0.0.1:1");
+    wrong(&mut egogrid(&["view", "--connect", &daemon.endpoint, "--robot", "Arm 1", "--save", "a.rrd"]), 2, "a-z");
+}
