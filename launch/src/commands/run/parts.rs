@@ -12,8 +12,8 @@ use crate::recording::Recording;
 use crate::view::live::{LiveConfig, LiveView, Screen};
 use anyhow::{Context, anyhow};
 use egogrid_runtime::live::{
-    Assembler, Control, ControlPorts, LoadedPolicy, LookReport, Looker, LookerPorts, Realtime, Shelf, Signs,
-    SlotReader, Snapshot, clock, lock_memory, raise_priority, run, slot,
+    Assembler, Control, ControlPorts, LoadedPolicy, LookReport, Looker, LookerPorts, NewestSet, Realtime, Shelf, Signs,
+    SlotReader, SlotWriter, Snapshot, StateReport, clock, lock_memory, raise_priority, run, slot,
 };
 use egogrid_runtime::observation_set::ObservationSets;
 use egogrid_runtime::safety::Gate;
@@ -137,7 +137,6 @@ impl Parts {
 
     /// Opens the wire and starts the threads; the control thread last, when everything that it needs is there.
     pub(super) fn start(self, deployment: &Deployment, signs: &Arc<Signs>) -> CommandResult<Running> {
-        let sets = ObservationSets::new(deployment.pictures.clone(), clock::now()).map_err(CommandError::usage)?;
         let shelf = Shelf::default();
         let (set_writer, sets_read) = slot(None);
         let (state_writer, states) = slot(None);
@@ -145,8 +144,7 @@ impl Parts {
         let (orders, orders_read) = slot(None);
         let (commands, commands_read) = slot(None);
         let (snapshots_write, snapshots) = slot(Snapshot::default());
-        let assembler = Assembler::new(sets, deployment.instruction.clone(), shelf.clone(), set_writer, state_writer);
-        let assembler = Arc::new(Mutex::new(assembler));
+        let assembler = assembler(deployment, shelf.clone(), set_writer, state_writer)?;
 
         let session = BridgeSession::open_for(&deployment.wire, &deployment.keys).map_err(CommandError::missing)?;
         let endpoint = listening(&session);
@@ -214,6 +212,17 @@ impl Parts {
         };
         Ok(Running { threads, told, endpoint })
     }
+}
+
+/// Puts together what arrives.
+fn assembler(
+    deployment: &Deployment,
+    shelf: Shelf,
+    sets: SlotWriter<Option<NewestSet>>,
+    states: SlotWriter<Option<StateReport>>,
+) -> CommandResult<Arc<Mutex<Assembler>>> {
+    let joiner = ObservationSets::new(deployment.pictures.clone(), clock::now()).map_err(CommandError::usage)?;
+    Ok(Arc::new(Mutex::new(Assembler::new(joiner, deployment.instruction.clone(), shelf, sets, states))))
 }
 
 /// What recorders and viewers are told, and the daemon's own recording and view, from before the first picture on.
