@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use support::daemon::{Daemon, Process, count, drain, egogrid, python};
+use support::daemon::{Daemon, Process, count, drain, egogrid, episode_of};
 use support::root;
 
 /// Every message, and how the file ends.
@@ -57,21 +57,6 @@ fn require_pictures(messages: &[RecordedMessage]) {
     }
 }
 
-fn world(daemon: &Daemon, steps: &str) -> Value {
-    let bridge = root().join("sim_bridge");
-    let path = [bridge.join("sim_worker/src"), bridge.join("simulators/metaworld/src")];
-    let path = path.map(|path| path.to_str().unwrap().to_owned()).join(":");
-    let mut command = Command::new(python());
-    let args = ["--tasks", "peg-insert-side", "--episodes", "1", "--steps-max", steps];
-    command.args(["-u", "-m", "egogrid_metaworld.realtime", "--connect", &daemon.endpoint]).args(args);
-    command.env("PYTHONPATH", path).env("MUJOCO_GL", std::env::var("MUJOCO_GL").unwrap_or_else(|_| "egl".to_owned()));
-    let mut world = Process::spawn(&mut command);
-    let errors = drain(world.errors());
-    let output = world.wait();
-    assert!(output.status.success(), "{}", errors.join().unwrap());
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
 fn recording_table(dir: &Path) -> String {
     let dir = dir.display();
     format!("dry_run = false\n[recording]\ndir = \"{dir}\"\nfile_mb_max = 64\ndisk_mb_max = 256\nfree_mb_min = 16")
@@ -97,7 +82,7 @@ fn a_run_is_recorded_by_the_daemon_and_from_outside() {
     let daemon = Daemon::start(&[("dry_run", &recording_table(&own))]);
     let mut from_outside = recorder(&daemon, &outside);
     support::daemon::after(&mut from_outside.errors(), "recording sim0");
-    let robot = world(&daemon, "60");
+    let robot = episode_of(&daemon, "60");
     from_outside.signal("TERM");
     let ended = from_outside.wait();
     assert!(ended.status.success(), "{:?} {}", ended.status, String::from_utf8_lossy(&ended.stdout));
@@ -139,7 +124,7 @@ fn a_killed_recorder_leaves_a_file_that_can_be_read() {
     let daemon = Daemon::start(&[]);
     let mut from_outside = recorder(&daemon, &out);
     support::daemon::after(&mut from_outside.errors(), "recording sim0");
-    world(&daemon, "60");
+    episode_of(&daemon, "60");
     // Two chunks at least are on the disk by now: one a second.
     from_outside.signal("KILL");
     from_outside.wait();
@@ -345,7 +330,7 @@ fn a_write_that_fails_costs_its_chunk_and_nothing_else() {
     let mut errors = from_outside.errors();
     support::daemon::after(&mut errors, "recording sim0");
     let errors = drain(errors);
-    world(&daemon, "160");
+    episode_of(&daemon, "160");
     from_outside.signal("TERM");
     let ended = from_outside.wait();
     let said = errors.join().unwrap();

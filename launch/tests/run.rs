@@ -9,18 +9,8 @@ mod support;
 
 use serde_json::Value;
 use std::process::Command;
-use support::daemon::{Daemon, Process, after, count, deployment, drain, egogrid, python, signal};
+use support::daemon::{Daemon, Process, after, count, deployment, drain, egogrid, python, signal, world};
 use support::root;
-fn world(daemon: &Daemon, args: &[&str]) -> Process {
-    let bridge = root().join("sim_bridge");
-    let path = [bridge.join("sim_worker/src"), bridge.join("simulators/metaworld/src")];
-    let path = path.map(|path| path.to_str().unwrap().to_owned()).join(":");
-    let mut command = Command::new(python());
-    command.args(["-u", "-m", "egogrid_metaworld.realtime", "--connect", &daemon.endpoint]).args(args);
-    command.env("PYTHONPATH", path).env("MUJOCO_GL", std::env::var("MUJOCO_GL").unwrap_or_else(|_| "egl".to_owned()));
-    Process::spawn(&mut command)
-}
-
 /// What the robot did, as it writes it down (`--trace`).
 struct Trace {
     dir: tempfile::TempDir,

@@ -10,21 +10,8 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use support::daemon::{Daemon, Process, count, drain, egogrid, python};
+use support::daemon::{Daemon, Process, count, drain, egogrid, episode_of};
 use support::root;
-
-fn world(daemon: &Daemon, steps: &str) {
-    let bridge = root().join("sim_bridge");
-    let path = [bridge.join("sim_worker/src"), bridge.join("simulators/metaworld/src")];
-    let path = path.map(|path| path.to_str().unwrap().to_owned()).join(":");
-    let mut command = Command::new(python());
-    let args = ["--tasks", "peg-insert-side", "--episodes", "1", "--steps-max", steps];
-    command.args(["-u", "-m", "egogrid_metaworld.realtime", "--connect", &daemon.endpoint]).args(args);
-    command.env("PYTHONPATH", path).env("MUJOCO_GL", std::env::var("MUJOCO_GL").unwrap_or_else(|_| "egl".to_owned()));
-    let mut world = Process::spawn(&mut command);
-    let errors = drain(world.errors());
-    assert!(world.wait().status.success(), "{}", errors.join().unwrap());
-}
 
 fn bundle() -> PathBuf {
     root().join("policies/shipped/metaworld/bundle")
@@ -54,7 +41,7 @@ fn a_view_shows_what_the_robot_sees_chooses_and_does() {
     let mut errors = viewer.errors();
     support::daemon::after(&mut errors, "viewing sim0");
     let errors = drain(errors);
-    world(&daemon, "60");
+    episode_of(&daemon, "60");
     viewer.signal("TERM");
     let ended = viewer.wait();
     let said = errors.join().unwrap();

@@ -39,6 +39,28 @@ pub(crate) fn python() -> PathBuf {
     std::env::var_os("EGOGRID_PYTHON").map_or_else(|| root().join(".venv/bin/python"), PathBuf::from)
 }
 
+/// Meta-World in real time, and its camera, which is a process of its own.
+#[allow(dead_code)] // not every test needs a robot
+pub(crate) fn world(daemon: &Daemon, args: &[&str]) -> Process {
+    let bridge = root().join("sim_bridge");
+    let path = [bridge.join("sim_worker/src"), bridge.join("simulators/metaworld/src")];
+    let path = path.map(|path| path.to_str().unwrap().to_owned()).join(":");
+    let mut command = Command::new(python());
+    command.args(["-u", "-m", "egogrid_metaworld.realtime", "--connect", &daemon.endpoint]).args(args);
+    command.env("PYTHONPATH", path).env("MUJOCO_GL", std::env::var("MUJOCO_GL").unwrap_or_else(|_| "egl".to_owned()));
+    Process::spawn(&mut command)
+}
+
+/// One episode of `steps` that no policy ends earlier; what the robot says of itself.
+#[allow(dead_code)]
+pub(crate) fn episode_of(daemon: &Daemon, steps: &str) -> Value {
+    let mut world = world(daemon, &["--tasks", "peg-insert-side", "--episodes", "1", "--steps-max", steps]);
+    let errors = drain(world.errors());
+    let output = world.wait();
+    assert!(output.status.success(), "{}", errors.join().unwrap());
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
 /// A number in JSON that may be absent.
 pub(crate) fn count(value: &Value) -> u64 {
     value.as_u64().unwrap_or(0)
