@@ -5,7 +5,7 @@
 
 mod dataset;
 
-pub use dataset::{DatasetCommand, DatasetErrorArgs, DatasetShowArgs, DatasetWriteArgs};
+pub use dataset::{DatasetCommand, DatasetErrorArgs, DatasetRecordingArgs, DatasetShowArgs, DatasetWriteArgs};
 
 use crate::view::live::Use;
 use clap::{Args, Parser, Subcommand};

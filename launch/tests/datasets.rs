@@ -87,6 +87,45 @@ fn a_dataset_of_a_recording_holds_what_was_seen_and_done() {
     assert_eq!(again.status.code(), Some(2), "a dataset is never written over");
 }
 
+/// Recording, dataset, recording, dataset: the numbers of both datasets are the same, and so are their depths.
+#[test]
+fn a_dataset_becomes_a_recording_and_a_dataset_again() {
+    let scratch = tempfile::tempdir().unwrap();
+    let [first, again] = ["first", "again"].map(|name| scratch.path().join(name));
+    let back = scratch.path().join("back.mcap");
+    write(&first);
+    let (first, again, back) = (first.to_str().unwrap(), again.to_str().unwrap(), back.to_str().unwrap());
+    for args in [&["recording", first, back][..], &["write", back, again]] {
+        let output = egogrid(&[&["dataset"], args].concat());
+        assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+    }
+    let features = ["action", "observation.state", "observation.depth.front", "next.success", "timestamp"];
+    let rows = |dir: &str| {
+        let dataset = Dataset::open(Path::new(dir)).unwrap();
+        assert_eq!((dataset.info().fps, dataset.info().robot_type.as_deref()), (20.0, Some("metaworld-sawyer")));
+        dataset.rows(&features).unwrap().episode(&dataset.episodes()[0]).unwrap()
+    };
+    let (first_rows, again_rows) = (rows(first), rows(again));
+    assert_eq!((first_rows.length, &first_rows.tasks), (4, &again_rows.tasks));
+    assert_eq!(first_rows.pictures, again_rows.pictures, "16-bit millimetres survive");
+    for (name, numbers) in &first_rows.numbers {
+        // The quaternion is made a unit one again, in float32.
+        let near = numbers.values.iter().zip(&again_rows.numbers[name].values).all(|(a, b)| (a - b).abs() < 1e-6);
+        assert!(near, "{name}: {numbers:?}, then {:?}", again_rows.numbers[name]);
+    }
+    let cameras = |dir: &str| {
+        let about: Value =
+            serde_json::from_slice(&fs::read(Path::new(dir).join("meta/egogrid.json")).unwrap()).unwrap();
+        about["cameras"]["observation.images.front"]["camera"]["matrix"].clone()
+    };
+    assert_eq!(cameras(first), cameras(again));
+    let (bundle, left_out) = (root().join(BUNDLE), "made of a dataset");
+    let replayed = egogrid(&["replay", back, bundle.to_str().unwrap()]);
+    let said = format!("{}{}", String::from_utf8_lossy(&replayed.stdout), stderr(&replayed));
+    assert!(said.contains(left_out), "{said}");
+    assert_eq!(egogrid(&["dataset", "recording", first, back]).status.code(), Some(2), "a file is never written over");
+}
+
 /// The gate slowed the arm down, and nothing else: what the policy answers again is the recorded motion or more.
 #[test]
 fn the_open_loop_error_of_the_policy_that_was_recorded_is_what_the_gate_took_away() {

@@ -19,6 +19,9 @@ pub enum DatasetCommand {
     /// Recordings to a dataset that LeRobot trains on
     #[command(after_help = "Example:\n  egogrid dataset write out/demo/demo.mcap out/dataset")]
     Write(DatasetWriteArgs),
+    /// A dataset back to a recording, one step for each row
+    #[command(after_help = "Example:\n  egogrid dataset recording out/dataset out/dataset.mcap")]
+    Recording(DatasetRecordingArgs),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -87,6 +90,30 @@ pub struct DatasetWriteArgs {
     /// Name of the robot in the dataset [default: that of the recorded embodiment]
     #[arg(long, value_name = "NAME")]
     pub robot_type: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct DatasetRecordingArgs {
+    /// Directory with meta/info.json of version 3
+    pub dataset: PathBuf,
+    /// The recording, a new file
+    #[arg(value_name = "F.mcap")]
+    pub out: PathBuf,
+    /// Feature of the camera [default: the only picture of three channels]
+    #[arg(long, value_name = "FEATURE")]
+    pub picture: Option<String>,
+    /// Feature that holds its depth, 16-bit PNG in millimetres [default: what the dataset says in meta/egogrid.json]
+    #[arg(long, value_name = "FEATURE")]
+    pub depth: Option<String>,
+    /// Feature that holds the actions: x, y, z in metres, roll, pitch, yaw in radians, gripper 0 to 1
+    #[arg(long, default_value = "action", value_name = "FEATURE")]
+    pub action: String,
+    /// Camera: TOML as for `egogrid infer` [default: meta/egogrid.json]
+    #[arg(long, value_name = "K.toml")]
+    pub camera: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

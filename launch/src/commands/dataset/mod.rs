@@ -1,10 +1,12 @@
 //! `egogrid dataset`: LeRobot datasets shown, measured against and made.
 
 mod error;
+mod eyes;
 mod live;
 mod moments;
 pub(crate) mod normalized;
 mod plot;
+mod recording;
 mod report;
 mod rig;
 mod show;
@@ -28,6 +30,7 @@ pub fn run(common: &Common, command: &DatasetCommand) -> CommandResult {
         DatasetCommand::Show(args) => show::run(args),
         DatasetCommand::Error(args) => error::run(common, args),
         DatasetCommand::Write(args) => write::run(common, args),
+        DatasetCommand::Recording(args) => recording::run(common, args),
     }
 }
 

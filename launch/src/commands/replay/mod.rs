@@ -28,7 +28,7 @@ use egogrid_sim_bridge::message::{ActionChunk as Sent, PolicyLook, PolicyToken};
 use indicatif::ProgressBar;
 use report::{Report, Side};
 use safety::SafetyReplay;
-use source::{Event, RecordedLook, RecordedRun, Saw, Source};
+use source::{Event, NOT_RECORDED, RecordedLook, RecordedRun, Saw, Source};
 use std::path::{Path, PathBuf};
 
 /// Failures that say something about that moment and nothing about the policy.
@@ -151,6 +151,10 @@ impl<'a> Replay<'a> {
             }
             Saw::Observation(_) if OF_THE_MOMENT.contains(&look.failure.as_str()) => {
                 self.report.left_out("it was ended by its deadline or replaced, which depends on that moment");
+                return Ok(());
+            }
+            Saw::Observation(_) if look.failure == NOT_RECORDED => {
+                self.report.left_out("it was made of a dataset, which does not hold what the policy answered");
                 return Ok(());
             }
             Saw::Observation(observation) => observation,

@@ -16,6 +16,9 @@ use std::path::{Path, PathBuf};
 const PICTURES_MAX: usize = 64;
 const PICTURE_BYTES_MAX: usize = 256 << 20;
 
+/// Failure of a look in a recording that was made of a dataset.
+pub(crate) const NOT_RECORDED: &str = "not_recorded";
+
 /// What ran when it was recorded.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RecordedRun {
