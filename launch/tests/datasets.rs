@@ -13,8 +13,7 @@ use egogrid_sim_bridge::recording::RecordingReader;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use support::daemon::{Daemon, Process, drain, python};
+use support::daemon::{Daemon, drain, world};
 use support::{egogrid, root, stderr, stdout_json, write_npy};
 
 const BUNDLE: &str = "policies/shipped/metaworld/bundle";
@@ -230,20 +229,6 @@ fn what_is_no_dataset_or_no_policy_for_it_is_refused_with_what_to_do() {
     assert_eq!((&shown["rows"], &shown["tasks"]["push the button"]), (&Value::from(12), &Value::from(1)));
 }
 
-/// Meta-World as a robot in real time, one episode of `steps`.
-fn world(daemon: &Daemon, steps: &str) {
-    let bridge = root().join("sim_bridge");
-    let path = [bridge.join("sim_worker/src"), bridge.join("simulators/metaworld/src")];
-    let path = path.map(|path| path.to_str().unwrap().to_owned()).join(":");
-    let mut command = Command::new(python());
-    let args = ["--tasks", "peg-insert-side", "--episodes", "1", "--steps-max", steps];
-    command.args(["-u", "-m", "egogrid_metaworld.realtime", "--connect", &daemon.endpoint]).args(args);
-    command.env("PYTHONPATH", path).env("MUJOCO_GL", std::env::var("MUJOCO_GL").unwrap_or_else(|_| "egl".to_owned()));
-    let mut world = Process::spawn(&mut command);
-    let errors = drain(world.errors());
-    assert!(world.wait().status.success(), "{}", errors.join().unwrap());
-}
-
 /// Rows have an even rate, and their actions lead from where the arm was reported to where it was reported later.
 #[test]
 fn a_dataset_of_a_robot_in_real_time_moves_as_the_robot_did() {
@@ -254,7 +239,9 @@ fn a_dataset_of_a_robot_in_real_time_moves_as_the_robot_did() {
         "dry_run = false\n[recording]\ndir = \"{table}\"\nfile_mb_max = 64\ndisk_mb_max = 256\nfree_mb_min = 16"
     );
     let daemon = Daemon::start(&[("dry_run", &table)]);
-    world(&daemon, "160");
+    let mut robot = world(&daemon, &["--tasks", "peg-insert-side", "--episodes", "1", "--steps-max", "160"]);
+    let errors = drain(robot.errors());
+    assert!(robot.wait().status.success(), "{}", errors.join().unwrap());
     let (code, _, errors) = daemon.end();
     assert_eq!(code, Some(0), "{errors}");
     let (recordings, dir) = (recordings.to_str().unwrap(), dir.to_str().unwrap());
