@@ -13,7 +13,7 @@ use crate::commands::replay::{files, source::rest_of};
 use crate::exit::{CommandError, CommandResult};
 use anyhow::{Context, anyhow, bail};
 use egogrid_action_grids::action::DIM_NAMES;
-use egogrid_runtime::camera::{DepthImage, RgbImage};
+use egogrid_runtime::camera::{DepthImage, RgbImage, SIDE_PX_MAX};
 use egogrid_sim_bridge::codec::{Message, decode};
 use egogrid_sim_bridge::convert::{wire_to_depth, wire_to_observation, wire_to_rgb, wire_to_stamp, wire_to_state};
 use egogrid_sim_bridge::dataset::{DatasetFigures, DatasetWriter, EpisodeEnd, Layout, Row};
@@ -39,7 +39,7 @@ struct Survey {
     joints: Option<usize>,
     episode: Option<u32>,
     timelines: Vec<Timeline>,
-    /// Looks before anything of the camera is taken.
+    /// Recordings that end early, in words.
     cut: Vec<String>,
     bytes: u64,
 }
@@ -185,6 +185,9 @@ impl Survey {
         if self.lens.camera.is_none()
             && let Some(input) = &look.input
         {
+            if ![input.width, input.height].iter().all(|side| (1..=SIDE_PX_MAX).contains(side)) {
+                bail!("the policy saw {}x{} px, expected sides of 1 to {SIDE_PX_MAX}", input.width, input.height);
+            }
             // Only the lens and the pose are wanted: of a picture of that size.
             let pixels = vec![0; input.width as usize * input.height as usize * 3];
             let rgb = RgbImage::new(input.width, input.height, pixels)?;
