@@ -2,6 +2,8 @@
 //!
 //! From: the `logits` output of prefill and decode, `[vocabulary]`. To: [`crate::generation`].
 
+use std::ops::Range;
+
 /// What one row of logits says.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Choice {
@@ -28,6 +30,21 @@ pub(crate) fn weigh(logits: &[f32], id: u32) -> Option<Choice> {
     let (first, second) = two_largest(logits)?;
     let chosen = usize::try_from(id).ok().filter(|id| *id < logits.len())?;
     Some(choice(logits, first, chosen, if chosen == first { second } else { first }))
+}
+
+/// Natural logarithm of the probability of `id`; finite also where the probability itself is not told from 0. `None` as in [`weigh`].
+pub(crate) fn log_probability(logits: &[f32], id: u32) -> Option<f64> {
+    let largest = logits[two_largest(logits)?.0];
+    let chosen = logits.get(usize::try_from(id).ok()?)?;
+    Some(f64::from(*chosen) - f64::from(largest) - exp_sum(logits, largest).ln())
+}
+
+/// Softmax probabilities of `ids`, in their order, over the whole vocabulary. `None` as in [`weigh`].
+pub(crate) fn probabilities(logits: &[f32], ids: Range<u32>) -> Option<Vec<f32>> {
+    let largest = logits[two_largest(logits)?.0];
+    let asked = logits.get(usize::try_from(ids.start).ok()?..usize::try_from(ids.end).ok()?)?;
+    let sum = exp_sum(logits, largest);
+    Some(asked.iter().map(|logit| (f64::from(logit - largest).exp() / sum) as f32).collect())
 }
 
 fn choice(logits: &[f32], largest: usize, chosen: usize, runner_up: usize) -> Choice {
@@ -148,6 +165,23 @@ mod tests {
         assert!((f64::from(given.probability) - 2.0f64.exp() / sum).abs() < 1e-7);
         assert_eq!(weigh(&logits, 4), None, "no such id");
         assert_eq!(weigh(&[1.0, f32::NAN], 0), None);
+    }
+
+    #[test]
+    fn probabilities_of_a_range_are_those_that_each_id_is_weighed_with() {
+        let logits: Vec<f32> =
+            (0..50).map(|i| (i * 7 % 13) as f32 * 0.5 - 80.0 * f32::from(u8::from(i == 20))).collect();
+        let found = probabilities(&logits, 3..41).unwrap();
+        assert_eq!(found.len(), 38);
+        for (id, probability) in (3..41).zip(found) {
+            assert_eq!(probability, weigh(&logits, id).unwrap().probability, "id {id}");
+            let log = log_probability(&logits, id).unwrap();
+            assert!((log.exp() - f64::from(probability)).abs() < 1e-7 && log.is_finite(), "id {id}: {log}");
+        }
+        let whole: f32 = probabilities(&logits, 0..50).unwrap().iter().sum();
+        assert!((whole - 1.0).abs() < 1e-5, "{whole}");
+        assert_eq!((probabilities(&logits, 40..51), log_probability(&logits, 50)), (None, None), "no such id");
+        assert_eq!(probabilities(&[1.0, f32::NAN], 0..1), None);
     }
 
     #[test]

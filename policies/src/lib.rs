@@ -7,6 +7,7 @@ pub mod bundle;
 pub mod check;
 mod compare;
 mod decoder;
+pub mod explain;
 mod failure;
 mod generation;
 mod graph_tables;
