@@ -99,6 +99,15 @@ pub enum Strategy {
     Committed,
 }
 
+/// What a view may explain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Why {
+    /// How probable every cell was
+    Cells,
+    /// The same, and what each patch of the picture is worth to the chosen tokens: many inferences for each picture
+    Occlusion,
+}
+
 /// Longer is no latency but a policy that does not answer.
 fn latency_ms(text: &str) -> Result<f64, String> {
     let ms: f64 = text.parse().map_err(|error| format!("{error}"))?;
@@ -242,6 +251,12 @@ pub struct ViewArgs {
     /// The policy's bundle: without it there are no action cells and no patches to show
     #[arg(long, value_name = "BUNDLE")]
     pub bundle: Option<PathBuf>,
+    /// Say why the policy chose that, with a policy of this process that runs on the same pictures; needs --bundle
+    #[arg(long, value_enum, value_name = "WHAT", requires = "bundle")]
+    pub explain: Option<Why>,
+    /// Patches a side of each block that occlusion covers: 1 is finest and slowest
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub occlusion_patches: u32,
     /// Which arrangement
     #[arg(long = "for", value_enum, default_value_t)]
     pub layout: Use,

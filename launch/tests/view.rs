@@ -88,6 +88,37 @@ fn a_view_shows_what_the_robot_sees_chooses_and_does() {
     }
 }
 
+/// With a policy of the view's own: the daemon's looks are explained, and it computes nothing for that.
+#[test]
+fn a_view_says_how_probable_every_cell_was_and_what_each_patch_is_worth() {
+    let scratch = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(&[]);
+    for (why, patches_shown) in [("occlusion", true), ("cells", false)] {
+        let rrd = scratch.path().join(format!("{why}.rrd"));
+        let bundle = bundle();
+        let shown = ["--bundle", bundle.to_str().unwrap(), "--explain", why, "--occlusion-patches", "4"];
+        let saved = ["--for", "decision", "--save", rrd.to_str().unwrap()];
+        let mut viewer = Process::spawn(&mut view(&daemon, &[&shown[..], &saved[..]].concat()));
+        let mut errors = viewer.errors();
+        support::daemon::after(&mut errors, "viewing sim0");
+        let errors = drain(errors);
+        episode_of(&daemon, "60");
+        viewer.signal("TERM");
+        let ended = viewer.wait();
+        let said = errors.join().unwrap();
+        let figures: Value = serde_json::from_slice(&ended.stdout).unwrap_or_else(|_| panic!("{said}"));
+        assert!(ended.status.success() && count(&figures["explained"]) > 0, "{why}: {figures} {said}");
+        let found = entities(&rrd);
+        let rows = |entity: &str| found.get(entity).copied().unwrap_or_default();
+        assert!(rows("/tokens/cells_probability") > 0, "{why}: {found:?}");
+        for entity in ["/world/camera/weights", "/world/explained"] {
+            assert_eq!(rows(entity) > 0, patches_shown, "{why}, {entity}: {found:?}");
+        }
+    }
+    let (code, _, said) = daemon.end();
+    assert_eq!(code, Some(0), "{said}");
+}
+
 #[test]
 fn a_view_that_cannot_be_is_refused_with_what_to_do() {
     let scratch = tempfile::tempdir().unwrap();
@@ -102,6 +133,11 @@ fn a_view_that_cannot_be_is_refused_with_what_to_do() {
     wrong(view(&daemon, &[]).env("PATH", scratch.path()), 4, "pip install rerun-sdk");
     wrong(&mut view(&daemon, &["--viewer", "rerun+http://127.0.0.1:1/proxy"]), 4, "nothing answers there");
     wrong(&mut view(&daemon, &["--save", nowhere.to_str().unwrap()]), 4, "cannot open the view");
+    // Nothing to explain with, and blocks larger than the picture.
+    wrong(&mut view(&daemon, &["--explain", "cells", "--save", "a.rrd"]), 2, "--bundle");
+    let bundle = bundle();
+    let coarse = ["--bundle", bundle.to_str().unwrap(), "--explain", "occlusion", "--occlusion-patches", "9"];
+    wrong(&mut view(&daemon, &coarse), 2, "expected 1 to 8");
     wrong(&mut egogrid(&["view", "--connect", "tcp/127.0.0.1:1", "--save", "a.rrd"]), 4, "127.0.0.1:1");
     wrong(&mut egogrid(&["view", "--connect", &daemon.endpoint, "--robot", "Arm 1", "--save", "a.rrd"]), 2, "a-z");
 }

@@ -25,7 +25,7 @@ pub fn run(cli: &Cli) -> CommandResult {
         Command::Demo(args) => demo::run(&cli.common, args),
         Command::Run(args) => run::run(&cli.common, args),
         Command::Record(args) => record::run(args),
-        Command::View(args) => view::run(args),
+        Command::View(args) => view::run(&cli.common, args),
         Command::Replay(args) => replay::run(&cli.common, args),
         Command::Infer(args) => infer::run(&cli.common, args),
         Command::Check(args) => check::run(&cli.common, args),

@@ -1,11 +1,13 @@
 //! `egogrid view`: looks at a running robot from any machine that may hear it, and leaves without the robot noticing.
 
 use crate::assemble;
-use crate::cli::ViewArgs;
+use crate::cli::{Common, ViewArgs, Why};
 use crate::commands::print_json;
 use crate::exit::{CommandError, CommandResult};
-use crate::view::live::{LiveConfig, LiveError, LiveView, Screen};
+use crate::view::live::{ExplainConfig, LiveConfig, LiveError, LiveView, Screen};
 use crate::wire;
+use anyhow::anyhow;
+use egogrid_policies::bundle::Bundle;
 use egogrid_sim_bridge::codec::Message;
 use egogrid_sim_bridge::endpoint::{Heard, ask_run_info};
 use egogrid_sim_bridge::message::RunInfo;
@@ -20,8 +22,9 @@ const TURN: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// Exit code 2 for wrong arguments, 3 when the viewer takes no more, 4 where nobody listens or no viewer is there.
-pub fn run(args: &ViewArgs) -> CommandResult {
+pub fn run(common: &Common, args: &ViewArgs) -> CommandResult {
     let bundle = args.bundle.as_deref().map(assemble::bundle).transpose()?;
+    let explain = explain(common, args, bundle.as_ref())?;
     let listening = wire::listen(&args.wire)?;
     let screen = match (&args.save, &args.viewer) {
         (Some(path), _) => Screen::File(path.clone()),
@@ -36,7 +39,8 @@ pub fn run(args: &ViewArgs) -> CommandResult {
         }
     };
     let config = LiveConfig { screen, layout: args.layout, ..shows };
-    let view = LiveView::start(&listening.session, &listening.keys, &listening.cameras, config).map_err(failed)?;
+    let (session, keys, cameras) = (&listening.session, &listening.keys, &listening.cameras);
+    let view = LiveView::start_explaining(session, keys, cameras, config, explain).map_err(failed)?;
     match ask_run_info(&listening.session, listening.keys.robot(), INFO_WAIT_MAX) {
         Ok(info) => {
             let known = topics(&listening.keys, &listening.cameras).into_iter();
@@ -62,10 +66,31 @@ pub fn run(args: &ViewArgs) -> CommandResult {
     Ok(())
 }
 
+/// Everything that is missing is found before anything is shown.
+fn explain(common: &Common, args: &ViewArgs, bundle: Option<&Bundle>) -> CommandResult<Option<ExplainConfig>> {
+    let (Some(why), Some(bundle)) = (args.explain, bundle) else { return Ok(None) };
+    let ego3d = &bundle.manifest().spatialvla().map_err(CommandError::usage)?.ego3d;
+    let side = ego3d.patch_rows.min(ego3d.patch_cols);
+    if args.occlusion_patches > side {
+        let found = args.occlusion_patches;
+        return Err(CommandError::usage(anyhow!(
+            "--occlusion-patches is {found}; expected 1 to {side}: the policy's picture has that many patches a side"
+        )));
+    }
+    Ok(Some(ExplainConfig {
+        bundle: bundle.clone(),
+        environment: assemble::environment(common)?,
+        graph: assemble::graph_options(common)?,
+        occlusion_block: (why == Why::Occlusion).then_some(args.occlusion_patches),
+    }))
+}
+
 fn failed(error: LiveError) -> CommandError {
     match error {
         LiveError::Ended(_) => CommandError::check(error),
-        LiveError::Open(_) | LiveError::Spawn(_) | LiveError::Wire(_) => CommandError::missing(error),
+        LiveError::Open(_) | LiveError::Spawn(_) | LiveError::Wire(_) | LiveError::Explain(_) => {
+            CommandError::missing(error)
+        }
     }
 }
 

@@ -13,6 +13,9 @@ use std::sync::Arc;
 
 const CELL_RGB: [u8; 3] = [105, 125, 155];
 const RUNNER_UP_RGB: [u8; 3] = [190, 120, 255];
+/// Cells below are dots of the grid.
+const PROBABILITY_MIN: f32 = 1e-3;
+const PROBABLE_RGB: [u8; 3] = [255, 150, 60];
 const BOX_RGB: [u8; 3] = [110, 110, 120];
 const AXIS_RGB: [u8; 3] = [200, 200, 210];
 
@@ -109,6 +112,20 @@ impl TokenSpace {
         let lines = LineStrips3D::new(between).with_colors([RUNNER_UP_RGB]).with_radii([Radius::new_ui_points(0.7)]);
         stream.log("tokens/runner_up/line", &lines)?;
         Ok(())
+    }
+
+    /// Every cell that may have been the first token: size and colour are its probability. `cells` in the order of the ids.
+    pub(super) fn probabilities(&self, stream: &RecordingStream, cells: &[f32]) -> Result<(), LogError> {
+        let ids = self.tokenizer.table().ids(TokenKind::Translation);
+        let shown = ids.zip(cells).filter(|(_, probability)| **probability >= PROBABILITY_MIN);
+        let shown: Vec<_> = shown.filter_map(|(token, &p)| Some((token, self.place(token)?, p))).collect();
+        let points = Points3D::new(shown.iter().map(|(_, at, _)| *at))
+            .with_colors(
+                shown.iter().map(|(_, _, p)| PROBABLE_RGB.map(|full| (f32::from(full) * (0.35 + 0.65 * p)) as u8)),
+            )
+            .with_radii(shown.iter().map(|(_, _, p)| Radius::new_scene_units(0.012 + 0.07 * p.sqrt())))
+            .with_labels(shown.iter().map(|(token, _, p)| format!("{} p={p:.3}", self.name(*token))));
+        Ok(stream.log("tokens/cells_probability", &points.with_show_labels(false))?)
     }
 
     /// Cells that lie close together share one label of several lines: two labels would cover each other.

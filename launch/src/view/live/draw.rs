@@ -8,11 +8,13 @@ use super::super::log::LogError;
 use super::super::panels::Panels;
 use super::super::scene::{Scene, camera_path};
 use super::super::tokens::TokenSpace;
+use super::explain::{self, Explain};
 use super::layouts::{self, Use};
 use super::plan::Plan;
 use super::robot::Robot;
 use super::words;
 use egogrid_runtime::camera::{DepthImage, Frame, RgbImage};
+use egogrid_runtime::perception::depth::SensorRules;
 use egogrid_sim_bridge::convert::wire_to_points;
 use egogrid_sim_bridge::endpoint::Heard;
 use egogrid_sim_bridge::message::{
@@ -31,6 +33,8 @@ pub(super) struct Knows {
     /// `[rows, columns]` of the policy's patches.
     pub(super) patches: Option<[u32; 2]>,
     pub(super) layout: Use,
+    /// Says why, on request.
+    pub(super) explain: Option<Explain>,
 }
 
 /// What has been drawn, and what it was drawn of.
@@ -46,6 +50,10 @@ pub(super) struct Draw {
     at_ns: i64,
     mode: String,
     status: String,
+    /// Which depth counts, as the embodiment of the run says.
+    rules: Option<SensorRules>,
+    /// The camera that is drawn, and how large.
+    drawn: Option<(&'static str, [u32; 2])>,
     /// For a camera with depth, with a pose.
     laid_out: Option<(bool, bool)>,
 }
@@ -81,6 +89,8 @@ impl Draw {
             at_ns: 0,
             mode: String::new(),
             status: String::new(),
+            rules: None,
+            drawn: None,
             laid_out: None,
         })
     }
@@ -174,6 +184,8 @@ impl Draw {
             self.panels.seen(&self.stream, &seen)?;
             self.patches(&seen.frame)?;
             self.sampled(&seen.frame)?;
+            let size_px = [seen.frame.rgb.width_px(), seen.frame.rgb.height_px()];
+            self.drawn = Some((camera_path(&seen.frame), size_px));
         }
         Ok(())
     }
@@ -204,6 +216,26 @@ impl Draw {
         Ok(())
     }
 
+    /// Explanations that are there, and something new to explain.
+    pub(super) fn explain(&mut self) -> Result<(), LogError> {
+        let Some(explain) = &mut self.knows.explain else { return Ok(()) };
+        explain.give(&self.robot, self.rules);
+        let (answer, drawn) = (explain.answer(), self.drawn);
+        match (answer, &self.knows.explain, drawn) {
+            (Some(Ok(explained)), Some(explain), Some((camera, size_px))) => {
+                explain.draw(&self.stream, &explained, self.knows.tokens.as_ref(), camera, size_px)?;
+                explain::told(&explained).map_or(Ok(()), |text| self.say("WARN", text))
+            }
+            (Some(Err(text)), ..) => self.say("WARN", text),
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks explained, and left out.
+    pub(super) fn explanations(&self) -> [u64; 2] {
+        self.knows.explain.as_ref().map_or([0; 2], Explain::counts)
+    }
+
     fn state(&mut self) -> Result<(), LogError> {
         let Some(state) = &self.robot.state else { return Ok(()) };
         self.stream.log("gripper/measured", &Scalars::single(state.gripper))?;
@@ -229,6 +261,9 @@ impl Draw {
         if !look.failure.is_empty() {
             return self
                 .say("ERROR", format!("look {}: no chunk ({}): {}", look.look, look.failure, look.failure_detail));
+        }
+        if let Some(text) = self.knows.explain.as_mut().and_then(|explain| explain.look(look)) {
+            self.say("ERROR", text)?;
         }
         let confidence: Vec<f32> = look.tokens.iter().map(|token| token.confidence).collect();
         self.stream.log("confidence", &BarChart::new(confidence).with_color([90, 200, 120]))?;
@@ -277,6 +312,7 @@ impl Draw {
             ("pictures_left_out", left.pictures as f64),
             ("messages_left_out", left.messages as f64),
             ("unreadable", self.robot.unreadable as f64),
+            ("explanations_left_out", self.explanations()[1] as f64),
             ("picture_shrunk_by", f64::from(shrink)),
             ("pictures_hz_max", rate_hz),
         ] {
@@ -286,6 +322,7 @@ impl Draw {
     }
 
     fn run_info(&mut self, info: &RunInfo<'_>) -> Result<(), LogError> {
+        self.rules = words::depth_rules(info.embodiment);
         if let Some(workspace_m) = words::workspace_m(info.embodiment) {
             self.scene.workspace(&self.stream, workspace_m)?;
         }
@@ -304,7 +341,7 @@ impl Draw {
     }
 }
 
-fn in_base_axes(pose: &Isometry3<f64>, points: &[[f32; 3]]) -> Vec<[f32; 3]> {
+pub(super) fn in_base_axes(pose: &Isometry3<f64>, points: &[[f32; 3]]) -> Vec<[f32; 3]> {
     let pose = pose.cast::<f32>();
     points.iter().map(|&point| (pose * nalgebra::Point3::from(point)).coords.into()).collect()
 }

@@ -41,10 +41,10 @@ fn text(writer: &mut Writer<'_>, name: &str, origin: &str) -> Result<Part, LogEr
 fn pictures(writer: &mut Writer<'_>, content: &Content, patches: bool) -> Result<Vec<Part>, LogError> {
     let camera = content.camera();
     let rgb = format!("+ /{camera}/rgb");
-    let grid = format!("+ /{camera}/patches");
+    let (grid, weights) = (format!("+ /{camera}/patches"), format!("+ /{camera}/weights"));
     let mut contents = vec![rgb.as_str(), "+ /world/chunk/**", "+ /world/gripper/**", "+ /world/gate/**"];
     if patches {
-        contents.push(&grid);
+        contents.extend([grid.as_str(), weights.as_str()]);
     }
     let mut pictures = vec![writer.view("2D", "camera", camera, contents, &[])?];
     if content.has_depth() {
@@ -76,8 +76,15 @@ fn drive(writer: &mut Writer<'_>, content: &Content) -> Result<u128, LogError> {
 
 /// Left: the picture as the policy cuts it. Middle: the tokens on their grid. Right: each token and what it was chosen over.
 fn decision(writer: &mut Writer<'_>, content: &Content) -> Result<u128, LogError> {
-    let left = pictures(writer, content, true)?;
-    let left = writer.container(parts::ContainerKind::Vertical, &left, &[3.0, 2.4])?;
+    let mut left = pictures(writer, content, true)?;
+    let mut shares = vec![3.0, 2.0];
+    shares.truncate(left.len());
+    if content.has_tokens() {
+        // Where the sampled points are, in the colour of their patch's weight.
+        left.push(writer.world(content)?);
+        shares.push(2.4);
+    }
+    let left = writer.container(parts::ContainerKind::Vertical, &left, &shares)?;
     let none = bp::PlotLegend::new().with_visible(false);
     let bars =
         writer.view("BarChart", "confidence of each token", "confidence", ["+ $origin"], &[("PlotLegend", &none)])?;

@@ -4,6 +4,7 @@
 //! it publishes with `drop`, memory here is bounded ([`mailbox`]), and pictures get smaller and rarer when the viewer is behind ([`pace`]).
 
 mod draw;
+mod explain;
 mod layouts;
 mod mailbox;
 mod pace;
@@ -11,6 +12,7 @@ mod plan;
 mod robot;
 mod words;
 
+pub use explain::ExplainConfig;
 pub use layouts::Use;
 
 use super::tokens::TokenSpace;
@@ -23,6 +25,7 @@ use egogrid_runtime::endpoint::EndpointError;
 use egogrid_sim_bridge::endpoint::{BridgeSession, Heard, Tap};
 use egogrid_sim_bridge::recording::topics;
 use egogrid_sim_bridge::session::Keys;
+use explain::Explain;
 use mailbox::Mailbox;
 use pace::Pace;
 use rerun::RecordingStream;
@@ -86,6 +89,9 @@ pub enum LiveError {
         "cannot start a viewer: {0}; install it (`pip install rerun-sdk==0.36.3`), or use --save F.rrd, or --viewer URL of one that runs"
     )]
     Spawn(String),
+    /// Nothing to explain with.
+    #[error("choices cannot be explained: {0}; leave out --explain")]
+    Explain(String),
     /// The wire.
     #[error(transparent)]
     Wire(#[from] EndpointError),
@@ -107,6 +113,10 @@ pub struct ViewFigures {
     pub messages_left_out: u64,
     /// Payloads that could not be read.
     pub unreadable: u64,
+    /// Looks whose choice was explained.
+    pub explained: u64,
+    /// Looks that were not, because newer ones came.
+    pub explanations_left_out: u64,
 }
 
 /// A view under way.
@@ -117,7 +127,7 @@ pub struct LiveView {
 }
 
 impl LiveView {
-    /// Opens the screen and listens. `first` are messages that nobody will send again.
+    /// Opens the screen and listens.
     ///
     /// # Errors
     /// A screen that cannot be opened, or the transport.
@@ -127,9 +137,32 @@ impl LiveView {
         cameras: &[String],
         config: LiveConfig,
     ) -> Result<Self, LiveError> {
+        Self::start_explaining(session, keys, cameras, config, None)
+    }
+
+    /// The same, and `explain` says why the policy chose what it chose, with a policy of this process.
+    ///
+    /// # Errors
+    /// As [`Self::start`], and a policy that has no patches.
+    pub fn start_explaining(
+        session: &BridgeSession,
+        keys: &Keys,
+        cameras: &[String],
+        config: LiveConfig,
+        explain: Option<ExplainConfig>,
+    ) -> Result<Self, LiveError> {
+        let explain = match (explain, config.patches) {
+            (None, _) => None,
+            (Some(_), None) => {
+                return Err(LiveError::Explain("the policy of --bundle has no cells and patches".to_owned()));
+            }
+            (Some(explain), Some(patches)) => {
+                Some(Explain::start(explain, patches).map_err(|error| LiveError::Explain(error.to_string()))?)
+            }
+        };
         let stream = open(&config.screen)?;
-        let knows =
-            Knows { tokens: config.tokenizer.map(TokenSpace::new), patches: config.patches, layout: config.layout };
+        let tokens = config.tokenizer.map(TokenSpace::new);
+        let knows = Knows { tokens, patches: config.patches, layout: config.layout, explain };
         let mailbox = Arc::<Mailbox>::default();
         let (end, ended) = sync_channel(1);
         let inbox = Arc::clone(&mailbox);
@@ -203,6 +236,7 @@ fn run(mailbox: &Mailbox, stream: RecordingStream, knows: Knows) -> Result<ViewF
                 pace.drawn(now, now.elapsed());
             }
         }
+        draw.explain()?;
         if told.elapsed() >= TELL_EVERY {
             told = Instant::now();
             draw.view(mailbox.left(), pace.shrink(), pace.rate_hz())?;
@@ -212,5 +246,6 @@ fn run(mailbox: &Mailbox, stream: RecordingStream, knows: Knows) -> Result<ViewF
     let left = mailbox.left();
     (figures.pictures_left_out, figures.messages_left_out) = (left.pictures, left.messages);
     figures.unreadable = draw.unreadable();
+    [figures.explained, figures.explanations_left_out] = draw.explanations();
     Ok(figures)
 }

@@ -36,6 +36,12 @@ impl CameraNow {
         let intrinsics = self.intrinsics.and_then(|lens| lens.for_size([rgb.width_px(), rgb.height_px()]).ok());
         Some(Frame { stamp, rgb, depth, intrinsics, base_from_camera: self.base_from_camera })
     }
+
+    /// Picture and depth of exactly that exposure.
+    pub(super) fn at(&self, stamp: Stamp) -> Option<(RgbImage, Option<DepthImage>)> {
+        let rgb = self.rgb.iter().find(|(at, _)| *at == stamp)?.1.clone();
+        Some((rgb, self.depth.iter().find(|(at, _)| *at == stamp).map(|(_, depth)| depth.clone())))
+    }
 }
 
 /// The newest of everything.

@@ -1,6 +1,7 @@
 //! Messages in words: status, decision, run, episode.
 
 use egogrid_runtime::embodiment::EmbodimentConfig;
+use egogrid_runtime::perception::depth::SensorRules;
 use egogrid_sim_bridge::message::{EpisodeMark, PolicyLook, PolicyStatus, RunInfo};
 use std::fmt::Write;
 
@@ -79,6 +80,12 @@ pub(super) fn episode(mark: &EpisodeMark) -> String {
         return format!("episode {} begins:{task} \"{}\"", mark.episode, mark.instruction);
     }
     format!("episode {} ends:{task} {} {}", mark.episode, mark.outcome, mark.detail)
+}
+
+/// Which readings of the depth camera count for the policy.
+pub(super) fn depth_rules(embodiment: &[u8]) -> Option<SensorRules> {
+    let config: EmbodimentConfig = toml::from_str(str::from_utf8(embodiment).ok()?).ok()?;
+    Some(config.checked().ok()?.depth)
 }
 
 /// The gate's walls, if the embodiment can be read.
