@@ -26,6 +26,10 @@ use std::thread::JoinHandle;
 
 /// Looks that wait for their picture, which comes more rarely.
 const LOOKS_MAX: usize = 8;
+/// Of patches that are worth nothing.
+const GREY: f32 = 150.0;
+/// Of a patch's side: the largest disc leaves something of the picture to see.
+const DISC_MAX: f32 = 0.3;
 
 /// What explains, and how.
 #[derive(Debug, Clone)]
@@ -184,7 +188,7 @@ impl Explain {
             .with_radii(
                 weights
                     .iter()
-                    .map(|&weight| Radius::new_scene_units(0.48 * width.min(height) * share(weight).abs().sqrt())),
+                    .map(|&weight| Radius::new_scene_units(DISC_MAX * width.min(height) * share(weight).abs().sqrt())),
             );
         stream.log(format!("{camera}/weights"), &dots)?;
         self.points(stream, explained, |patch| weights.get(patch).map_or(color(0.0), |&weight| color(share(weight))))
@@ -310,11 +314,11 @@ fn tokens(wire: &[PolicyToken]) -> Vec<Token> {
     wire.iter().map(|token| Token { id: token.id, confidence: token.confidence }).collect()
 }
 
-/// Of -1..1: blue where the choice is more probable without it, over nearly nothing, to yellow where it hangs on it.
+/// Of -1..1: blue where the choice is more probable without it, over grey, to yellow where it hangs on it. Not transparent: the
+/// viewer draws points without blending, and would show them dark.
 fn color(share: f32) -> Color {
     let strength = share.abs().min(1.0);
-    let alpha = (40.0 + 190.0 * strength) as u8;
     let [r, g, b] = if share >= 0.0 { [255.0, 210.0, 30.0] } else { [60.0, 130.0, 255.0] };
-    let channel = |full: f32| (70.0 + (full - 70.0) * strength) as u8;
-    Color::from_unmultiplied_rgba(channel(r), channel(g), channel(b), alpha)
+    let channel = |full: f32| (GREY + (full - GREY) * strength) as u8;
+    Color::from_rgb(channel(r), channel(g), channel(b))
 }
