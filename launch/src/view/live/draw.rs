@@ -22,7 +22,10 @@ use egogrid_sim_bridge::message::{
 };
 use nalgebra::Isometry3;
 use rerun::{BarChart, LineStrips2D, Points3D, Radius, RecordingStream, Scalars, SeriesLines, TextDocument, TextLog};
+use std::time::{Duration, Instant};
 
+/// How long the layout waits for what it arranges.
+const LAYOUT_WAIT_MAX: Duration = Duration::from_secs(3);
 const PATCH_RGB: [u8; 4] = [255, 255, 255, 60];
 const SAMPLED_RGB: [u8; 3] = [0, 230, 190];
 
@@ -54,6 +57,7 @@ pub(super) struct Draw {
     rules: Option<SensorRules>,
     /// The camera that is drawn, and how large.
     drawn: Option<(&'static str, [u32; 2])>,
+    first_picture: Option<Instant>,
     /// For a camera with depth, with a pose.
     laid_out: Option<(bool, bool)>,
 }
@@ -91,6 +95,7 @@ impl Draw {
             status: String::new(),
             rules: None,
             drawn: None,
+            first_picture: None,
             laid_out: None,
         })
     }
@@ -174,9 +179,14 @@ impl Draw {
         if let Some(frame) = frames.into_iter().next() {
             let frame = shrunk(frame, shrink);
             let seen = Seen { index: self.looks, frame, state: self.robot.state.clone() };
-            // Again when there is more to arrange: depth may come later, and where the camera is only the first look says.
+            // Depth may come later, and where the camera is only the first look says: a moment for them, and again when there is more.
             let has = (seen.frame.depth.is_some(), seen.frame.base_from_camera.is_some());
-            if self.laid_out.is_none_or(|before| (!before.0 && has.0) || (!before.1 && has.1)) {
+            let first = *self.first_picture.get_or_insert_with(Instant::now);
+            let due = match self.laid_out {
+                None => has == (true, true) || first.elapsed() >= LAYOUT_WAIT_MAX,
+                Some(before) => (!before.0 && has.0) || (!before.1 && has.1),
+            };
+            if due {
                 layouts::send(&self.stream, self.knows.layout, &seen, self.knows.tokens.is_some())?;
                 self.laid_out = Some(has);
             }
@@ -336,7 +346,7 @@ impl Draw {
     }
 
     /// Hands over what is left.
-    pub(super) fn flush(&self, wait_max: std::time::Duration) -> Result<(), LogError> {
+    pub(super) fn flush(&self, wait_max: Duration) -> Result<(), LogError> {
         Ok(self.stream.flush_with_timeout(wait_max)?)
     }
 }
