@@ -9,7 +9,7 @@ use super::write::{STATE_NAMES, state_numbers};
 use crate::assemble;
 use crate::cli::DatasetWriteArgs;
 use crate::commands::print_json;
-use crate::commands::replay::{files, source::rest_of};
+use crate::commands::replay::source::{files, rest_of};
 use crate::exit::{CommandError, CommandResult};
 use anyhow::{Context, anyhow, bail};
 use egogrid_action_grids::action::DIM_NAMES;

@@ -28,8 +28,7 @@ use egogrid_sim_bridge::message::{ActionChunk as Sent, PolicyLook, PolicyToken};
 use indicatif::ProgressBar;
 use report::{Report, Side};
 use safety::SafetyReplay;
-use source::{Event, NOT_RECORDED, RecordedLook, RecordedRun, Saw, Source};
-use std::path::{Path, PathBuf};
+use source::{Event, NOT_RECORDED, RecordedLook, RecordedRun, Saw, Source, files};
 
 /// Failures that say something about that moment and nothing about the policy.
 const OF_THE_MOMENT: [&str; 3] = ["deadline", "superseded", "cancelled"];
@@ -60,18 +59,6 @@ pub fn run(common: &Common, args: &ReplayArgs) -> CommandResult {
         eprintln!("frozen: {}; ./launch/test replays it from now on if it lies in tests/recordings", dir.display());
     }
     if report.ok { Ok(()) } else { Err(CommandError::check(anyhow!(report.verdict()))) }
-}
-
-/// A recording, or all of a directory.
-pub(crate) fn files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    if !path.is_dir() {
-        return Ok(vec![path.to_path_buf()]);
-    }
-    let entries = std::fs::read_dir(path)?.collect::<Result<Vec<_>, _>>()?;
-    let mut files: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
-    files.retain(|path| path.extension().is_some_and(|ending| ending == "mcap"));
-    files.sort();
-    Ok(files)
 }
 
 /// The policy, once the recording has said with which statistics and rules of depth.

@@ -80,19 +80,25 @@ pub(crate) struct Source {
     cut: Vec<String>,
 }
 
+/// A recording, or all of a directory in the order they were begun.
+pub(crate) fn files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    let entries = std::fs::read_dir(path)?.collect::<Result<Vec<_>, _>>()?;
+    let mut files: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
+    files.retain(|path| path.extension().is_some_and(|ending| ending == "mcap"));
+    if files.is_empty() {
+        return Err(anyhow!("no .mcap file in {}; name a recording, or a directory of them", path.display()));
+    }
+    files.sort();
+    Ok(files)
+}
+
 impl Source {
     /// `path`: a file, or a directory of them.
     pub(crate) fn open(path: &Path) -> anyhow::Result<(Self, u64)> {
-        let mut files = vec![path.to_path_buf()];
-        if path.is_dir() {
-            let entries = std::fs::read_dir(path)?.collect::<Result<Vec<_>, _>>()?;
-            files = entries.into_iter().map(|entry| entry.path()).collect();
-            files.retain(|path| path.extension().is_some_and(|ending| ending == "mcap"));
-            files.sort();
-        }
-        if files.is_empty() {
-            return Err(anyhow!("no .mcap file in {}; name a recording, or a directory of them", path.display()));
-        }
+        let files = files(path)?;
         let length =
             |path: &PathBuf| std::fs::metadata(path).map(|file| file.len()).context(path.display().to_string());
         let bytes = files.iter().map(length).sum::<anyhow::Result<u64>>()?;
