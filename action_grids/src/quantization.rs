@@ -8,24 +8,28 @@ use crate::fit::{FitError, check_actions};
 use crate::token_table::TokenKind;
 use crate::tokenizer::{ActionTokenizer, DecodeError, EncodeError};
 
-/// Mean and largest absolute error.
+/// Mean, quantiles and largest of absolute errors.
 #[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize)]
 pub struct ErrorSummary {
     /// Mean of the absolute error.
     pub mean: f64,
+    /// Half of the errors are at most this.
+    pub p50: f64,
+    /// 99 % of the errors are at most this.
+    pub p99: f64,
     /// Largest absolute error.
     pub max: f64,
 }
 
 impl ErrorSummary {
-    /// `mean` holds the sum until [`Self::over`].
-    fn add(&mut self, error: f64) {
-        self.mean += error;
-        self.max = self.max.max(error);
-    }
-
-    fn over(self, count: usize) -> Self {
-        Self { mean: self.mean / count as f64, ..self }
+    /// Of at least one error; sorts them.
+    fn of(errors: &mut [f64]) -> Self {
+        let mean = errors.iter().sum::<f64>() / errors.len().max(1) as f64;
+        errors.sort_unstable_by(f64::total_cmp);
+        // The smallest value that this share does not exceed.
+        let quantile = |share: f64| errors.get(((share * errors.len() as f64).ceil() as usize).saturating_sub(1));
+        let at = |share: f64| quantile(share).copied().unwrap_or_default();
+        Self { mean, p50: at(0.5), p99: at(0.99), max: at(1.0) }
     }
 }
 
@@ -51,6 +55,8 @@ pub struct CellUse {
     pub used: u32,
     /// Cells in the grid.
     pub total: u32,
+    /// Actions in the fullest cell.
+    pub largest: u32,
 }
 
 /// Why a grid could not be measured.
@@ -73,27 +79,28 @@ pub fn quantization(
     actions: &[NormalizedAction],
 ) -> Result<QuantizationReport, QuantizationError> {
     check_actions(actions)?;
-    let mut dims = [ErrorSummary::default(); ACTION_DIMS];
-    let mut distance = ErrorSummary::default();
+    let mut dims: [Vec<f64>; ACTION_DIMS] = std::array::from_fn(|_| Vec::with_capacity(actions.len()));
+    let mut distance = Vec::with_capacity(actions.len());
     let mut seen = [TokenKind::Translation, TokenKind::Rotation]
-        .map(|kind| (tokenizer.table().ids(kind).start, vec![false; tokenizer.table().cell_count(kind) as usize]));
+        .map(|kind| (tokenizer.table().ids(kind).start, vec![0_u32; tokenizer.table().cell_count(kind) as usize]));
     for action in actions {
         let tokens = tokenizer.encode(action)?;
         let decoded = tokenizer.decode(&tokens)?;
         let errors: [f64; ACTION_DIMS] =
             std::array::from_fn(|dim| (action.values()[dim] - decoded.values()[dim]).abs());
-        dims.iter_mut().zip(errors).for_each(|(dim, error)| dim.add(error));
-        distance.add(errors[..3].iter().map(|error| error * error).sum::<f64>().sqrt());
-        seen.iter_mut().zip(tokens).for_each(|((begin, cells), token)| cells[(token - *begin) as usize] = true);
+        dims.iter_mut().zip(errors).for_each(|(dim, error)| dim.push(error));
+        distance.push(errors[..3].iter().map(|error| error * error).sum::<f64>().sqrt());
+        seen.iter_mut().zip(tokens).for_each(|((begin, cells), token)| cells[(token - *begin) as usize] += 1);
     }
     let [translation_cells, rotation_cells] = seen.map(|(_, cells)| CellUse {
-        used: cells.iter().filter(|&&used| used).count() as u32,
+        used: cells.iter().filter(|&&actions| actions > 0).count() as u32,
         total: cells.len() as u32,
+        largest: cells.iter().copied().max().unwrap_or_default(),
     });
     Ok(QuantizationReport {
         action_count: actions.len(),
-        dims: dims.map(|dim| dim.over(actions.len())),
-        translation_distance: distance.over(actions.len()),
+        dims: dims.each_mut().map(|errors| ErrorSummary::of(errors)),
+        translation_distance: ErrorSummary::of(&mut distance),
         translation_cells,
         rotation_cells,
     })

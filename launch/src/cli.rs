@@ -392,6 +392,18 @@ pub enum GridCommand {
 pub struct GridShowArgs {
     /// Directory that the exporter wrote
     pub bundle: PathBuf,
+    /// Measure them on this data: `[n, 7]` normalized actions in a .npy file, or a LeRobot dataset, which the bundle's statistics normalize
+    #[arg(long, value_name = "F.npy|DATASET")]
+    pub data: Option<PathBuf>,
+    /// Statistics key of the bundle, for units and for a dataset; may be left out for a dataset when there is only one
+    #[arg(long, value_name = "KEY", requires = "data")]
+    pub stats: Option<String>,
+    /// Of a dataset: the feature that holds the actions [default: action]
+    #[arg(long, value_name = "FEATURE", requires = "data")]
+    pub action: Option<String>,
+    /// Draw the cells against the data, and the errors
+    #[arg(long, value_name = "F.svg", requires = "data")]
+    pub picture: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

@@ -1,5 +1,8 @@
 //! `egogrid grid show` and `egogrid grid fit`.
 
+mod picture;
+mod quality;
+
 use crate::assemble;
 use crate::cli::{GridFitArgs, GridShowArgs};
 use crate::commands::dataset::normalized::{Normalization, normalized_actions};
@@ -8,7 +11,9 @@ use crate::exit::{CommandError, CommandResult};
 use anyhow::{Context, anyhow};
 use egogrid_action_grids::fit::{self, GridShape, Grids};
 use egogrid_action_grids::quantization::quantization;
-use egogrid_action_grids::{ActionGrid, ActionTokenizer, BinEdges, NormalizedAction, TokenTable};
+use egogrid_action_grids::{ActionGrid, ActionTokenizer, BinEdges, NormalizedAction};
+use egogrid_policies::bundle::Bundle;
+use quality::{Quality, quality, tokenizer_of};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -35,10 +40,11 @@ pub fn show(args: &GridShowArgs) -> CommandResult {
         ("translation", tokenizer.translation_grid(), TRANSLATION_AXES),
         ("rotation", tokenizer.rotation_grid(), ROTATION_AXES),
     ];
+    let measured = args.data.as_ref().map(|data| measured(args, &bundle, tokenizer, data)).transpose()?;
     if args.json {
         let described: serde_json::Map<String, Value> =
             grids.iter().map(|(name, grid, axes)| ((*name).to_owned(), describe(grid, *axes))).collect();
-        print_json(&json!({ "bundle": bundle.id(), "grids": described }));
+        print_json(&json!({ "bundle": bundle.id(), "grids": described, "data": measured }));
         return Ok(());
     }
     println!("{}", bundle.id());
@@ -54,7 +60,39 @@ pub fn show(args: &GridShowArgs) -> CommandResult {
             );
         }
     }
+    if let Some(quality) = measured {
+        quality.print();
+    }
     Ok(())
+}
+
+/// The bundle's grids against data: a `.npy` file of normalized actions, or a dataset that the bundle's statistics normalize.
+fn measured(args: &GridShowArgs, bundle: &Bundle, own: &ActionTokenizer, data: &Path) -> CommandResult<Quality> {
+    let is_dataset = data.is_dir();
+    let key = if is_dataset || args.stats.is_some() {
+        Some(assemble::stats_key(bundle, args.stats.as_deref())?)
+    } else {
+        None // normalized numbers of nobody knows which data: there are no units to tell
+    };
+    let stats = key.as_deref().map(|key| bundle.statistics().get(key)).transpose().map_err(CommandError::usage)?;
+    let actions = if is_dataset {
+        let by = Normalization::Bundle { bundle: args.bundle.clone(), stats: key.clone() };
+        normalized_actions(data, args.action.as_deref().unwrap_or("action"), &by)?
+    } else {
+        read_actions(data)?
+    };
+    let quality = quality(own, &actions, stats)?;
+    if let Some(path) = &args.picture {
+        let shape =
+            GridShape { translation: own.translation_grid().bin_counts(), rotation: own.rotation_grid().bin_counts() };
+        let uniform = tokenizer_of(&fit::uniform(&shape).map_err(CommandError::usage)?)?;
+        let title = format!("translation cells of {} against {} actions", bundle.id(), actions.len());
+        let panels = [("this bundle", own), ("uniform, as many cells", &uniform)];
+        let text = picture::svg(&title, &panels, &actions, &quality);
+        std::fs::write(path, text).with_context(|| path.display().to_string()).map_err(CommandError::usage)?;
+        eprintln!("drawn: {}", path.display());
+    }
+    Ok(quality)
 }
 
 /// The edges of one axis as a line of text: a mark where an edge is, over the axis' range.
@@ -114,12 +152,7 @@ pub fn fit(args: &GridFitArgs) -> CommandResult {
 
 /// Mean quantization error per dimension, in normalized units.
 fn error_of(grids: &Grids, actions: &[NormalizedAction]) -> CommandResult<Vec<f64>> {
-    let counts = [grids.translation.cell_count(), grids.rotation.cell_count(), 2];
-    // Ids do not matter for the error; any table of the right size will do, with the end token past the blocks.
-    let table = TokenTable::contiguous(0, counts, counts.iter().sum()).map_err(CommandError::usage)?;
-    let tokenizer =
-        ActionTokenizer::new(grids.translation.clone(), grids.rotation.clone(), table).map_err(CommandError::usage)?;
-    let report = quantization(&tokenizer, actions).map_err(CommandError::usage)?;
+    let report = quantization(&tokenizer_of(grids)?, actions).map_err(CommandError::usage)?;
     Ok(report.dims.iter().map(|dim| dim.mean).collect())
 }
 
