@@ -5,6 +5,7 @@
 //! Format: MCAP version 0 (mcap.dev/spec), `cdr` with `ros2msg` schemas.
 
 mod disk;
+mod fields;
 mod reader;
 mod schema;
 mod topics;

@@ -1,13 +1,13 @@
 //! Messages out of any MCAP file, in the order they were written; whole, cut or damaged.
 //!
 //! From: untrusted bytes. To: [`RecordedMessage`]s, and where the file ends early or goes wrong, the byte of the record. The frame of
-//! the records and chunks is read here, so that every length is bounded before anything is allocated (mcap 0.25's own readers
-//! allocate what a damaged chunk states); what is in the records, `mcap` parses.
+//! the records and chunks is read here, so that every length is bounded before anything is allocated: mcap 0.25's own readers allocate
+//! what a damaged chunk or name states, which a property test and the fuzzer found.
 //! A cut file gives everything up to its last whole chunk first: that is what a killed recorder leaves.
 
+use super::fields::Fields;
 use mcap::MAGIC;
-use mcap::read::parse_record;
-use mcap::records::{ChunkHeader, Record, op};
+use mcap::records::op;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -210,15 +210,57 @@ impl<R: Read> RecordingReader<R> {
         if ![op::SCHEMA, op::CHANNEL, op::MESSAGE, op::CHUNK, op::METADATA].contains(&opcode) {
             return Ok(());
         }
-        match parse_record(opcode, body).map_err(|error| ReadProblem::Damaged(error.to_string()))? {
-            Record::Chunk { header, data } => self.chunk(&header, &data),
-            record => self.take(record),
+        let mut fields = Fields::of(body);
+        match opcode {
+            op::CHUNK => self.chunk(&mut fields),
+            op::SCHEMA => {
+                let (id, name) = (fields.u16()?, fields.text()?);
+                self.schemas.insert(id, name.to_owned());
+                within(self.schemas.len(), "schemas")
+            }
+            op::CHANNEL => {
+                let (id, schema) = (fields.u16()?, fields.u16()?);
+                let (topic, encoding) = (fields.text()?.to_owned(), fields.text()?.to_owned());
+                self.channels.insert(id, Channel { topic, encoding, schema });
+                within(self.channels.len(), "channels")
+            }
+            op::METADATA => {
+                let (name, mut pairs) = (fields.text()?, fields.part()?);
+                let mut metadata = BTreeMap::new();
+                while !pairs.is_empty() {
+                    metadata.insert(pairs.text()?.to_owned(), pairs.text()?.to_owned());
+                }
+                self.about.insert(name.to_owned(), metadata);
+                within(self.about.len(), "pieces of metadata")
+            }
+            _ => self.one(&mut fields),
         }
     }
 
-    fn chunk(&mut self, header: &ChunkHeader, data: &[u8]) -> Result<(), ReadProblem> {
+    fn one(&mut self, fields: &mut Fields<'_>) -> Result<(), ReadProblem> {
+        let (id, _sequence) = (fields.u16()?, fields.u32()?);
+        let (log_ns, publish_ns) = (fields.u64()?, fields.u64()?);
+        let Some(channel) = self.channels.get(&id) else {
+            return Err(ReadProblem::Damaged(format!("a message of the unknown channel {id}")));
+        };
+        self.ready.push_back(RecordedMessage {
+            topic: channel.topic.clone(),
+            ros_type: self.schemas.get(&channel.schema).cloned().unwrap_or_default(),
+            encoding: channel.encoding.clone(),
+            log_ns,
+            publish_ns,
+            payload: fields.rest().to_vec(),
+            offset: self.offset,
+        });
+        Ok(())
+    }
+
+    fn chunk(&mut self, fields: &mut Fields<'_>) -> Result<(), ReadProblem> {
         let damaged = |what: String| Err(ReadProblem::Damaged(what));
-        let unpacked = unpack(header, data)?;
+        let (_begins, _ends) = (fields.u64()?, fields.u64()?);
+        let (stated, checksum) = (fields.u64()?, fields.u32()?);
+        let (compression, packed) = (fields.text()?, fields.u64()?);
+        let unpacked = unpack(compression, stated, checksum, fields.bytes(packed)?)?;
         let mut rest = unpacked.as_ref();
         while let Some((head, behind)) = rest.split_first_chunk::<9>() {
             let [opcode, length @ ..] = *head;
@@ -239,51 +281,12 @@ impl<R: Read> RecordingReader<R> {
             damaged(format!("{} bytes behind the last record of a chunk", rest.len()))
         }
     }
-
-    fn take(&mut self, record: Record<'_>) -> Result<(), ReadProblem> {
-        match record {
-            Record::Schema { header, .. } => {
-                self.schemas.insert(header.id, header.name);
-                within(self.schemas.len(), "schemas")
-            }
-            Record::Channel(channel) => {
-                let (topic, encoding) = (channel.topic, channel.message_encoding);
-                self.channels.insert(channel.id, Channel { topic, encoding, schema: channel.schema_id });
-                within(self.channels.len(), "channels")
-            }
-            Record::Metadata(metadata) => {
-                self.about.insert(metadata.name, metadata.metadata);
-                within(self.about.len(), "pieces of metadata")
-            }
-            Record::Message { header, data } => {
-                let Some(channel) = self.channels.get(&header.channel_id) else {
-                    return Err(ReadProblem::Damaged(format!(
-                        "a message of the unknown channel {}",
-                        header.channel_id
-                    )));
-                };
-                let ros_type = self.schemas.get(&channel.schema).cloned().unwrap_or_default();
-                self.ready.push_back(RecordedMessage {
-                    topic: channel.topic.clone(),
-                    ros_type,
-                    encoding: channel.encoding.clone(),
-                    log_ns: header.log_time,
-                    publish_ns: header.publish_time,
-                    payload: data.into_owned(),
-                    offset: self.offset,
-                });
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
 }
 
 const MAGIC_LEN: usize = MAGIC.len();
 
 /// The records of a chunk: exactly as many bytes as it states, and the ones that were written.
-fn unpack<'a>(header: &ChunkHeader, data: &'a [u8]) -> Result<Cow<'a, [u8]>, ReadProblem> {
-    let stated = header.uncompressed_size;
+fn unpack<'a>(compression: &str, stated: u64, checksum: u32, data: &'a [u8]) -> Result<Cow<'a, [u8]>, ReadProblem> {
     if stated > RECORD_BYTES_MAX {
         return Err(ReadProblem::TooLarge { opcode: op::CHUNK, found: stated });
     }
@@ -294,7 +297,7 @@ fn unpack<'a>(header: &ChunkHeader, data: &'a [u8]) -> Result<Cow<'a, [u8]>, Rea
         input.take(stated + 1).read_to_end(&mut unpacked).map_err(|error| damaged(format!("a chunk: {error}")))?;
         Ok::<_, ReadProblem>(Cow::Owned(unpacked))
     };
-    let unpacked = match header.compression.as_str() {
+    let unpacked = match compression {
         "" => Cow::Borrowed(data),
         "zstd" => read(&mut zstd::stream::read::Decoder::with_buffer(data)?)?,
         "lz4" => read(&mut lz4::Decoder::new(data)?)?,
@@ -305,9 +308,8 @@ fn unpack<'a>(header: &ChunkHeader, data: &'a [u8]) -> Result<Cow<'a, [u8]>, Rea
     }
     // 0: not taken by whoever wrote it.
     let found = crc32fast::hash(&unpacked);
-    if header.uncompressed_crc != 0 && header.uncompressed_crc != found {
-        let stated = header.uncompressed_crc;
-        return Err(damaged(format!("a chunk has checksum {found:08x}, and {stated:08x} was written")));
+    if checksum != 0 && checksum != found {
+        return Err(damaged(format!("a chunk has checksum {found:08x}, and {checksum:08x} was written")));
     }
     Ok(unpacked)
 }
