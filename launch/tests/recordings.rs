@@ -40,21 +40,36 @@ fn looks(messages: &[RecordedMessage]) -> Vec<PolicyLook> {
     of(messages, "look").map(|message| decode(&message.payload).unwrap()).collect()
 }
 
-/// Each look's picture is in the file, with the bytes that the policy saw.
-fn require_pictures(messages: &[RecordedMessage]) {
+/// Every look says what it was; how many there are, and of how many the file has the very picture that the policy saw.
+fn looks_with_pictures(messages: &[RecordedMessage]) -> (usize, usize) {
     let pictures: Vec<Image<'_>> =
         of(messages, "camera/front/image").map(|message| decode(&message.payload).unwrap()).collect();
     let looks = looks(messages);
-    assert!(looks.len() > 2, "{} looks", looks.len());
-    for look in looks {
-        let input = look.input.unwrap();
-        let same = |picture: &&Image<'_>| {
+    let seen = |look: &&PolicyLook| {
+        let Some(input) = &look.input else { return false };
+        let same = |picture: &Image<'_>| {
             picture.header.stamp == input.stamp && crc32fast::hash(picture.data) == input.rgb_crc32
         };
-        assert!(pictures.iter().any(|picture| same(&picture)), "look {} saw a picture that is not there", look.look);
+        pictures.iter().any(same)
+    };
+    // One that its deadline ended on a busy machine has none.
+    for look in looks.iter().filter(|look| look.failure.is_empty()) {
         assert!(!look.tokens.is_empty() && !look.sketches.is_empty(), "look {}", look.look);
         assert_eq!(look.bundle_sha256.len(), 64);
     }
+    (looks.len(), looks.iter().filter(seen).count())
+}
+
+/// Beside the policy nothing is missing.
+fn require_pictures(messages: &[RecordedMessage]) {
+    let (looks, with_pictures) = looks_with_pictures(messages);
+    assert!(looks > 2 && with_pictures == looks, "{with_pictures} of {looks} looks have their picture");
+}
+
+/// From outside pictures may be missing on a busy machine: nobody waits for a listener that is behind.
+fn require_some_pictures(messages: &[RecordedMessage]) {
+    let (looks, with_pictures) = looks_with_pictures(messages);
+    assert!(looks > 2 && with_pictures > 2, "{with_pictures} of {looks} looks have their picture");
 }
 
 fn recording_table(dir: &Path) -> String {
@@ -101,7 +116,11 @@ fn a_run_is_recorded_by_the_daemon_and_from_outside() {
         assert!(replayed["safety"]["left_out"].as_str().unwrap().contains("real time"), "{replayed}");
         let (messages, problem) = read(&path);
         assert!(problem.is_none(), "{}: {problem:?}", path.display());
-        require_pictures(&messages);
+        if path.ends_with("outside.mcap") {
+            require_some_pictures(&messages);
+        } else {
+            require_pictures(&messages);
+        }
         let info: RunInfo<'_> = decode(&of(&messages, "run_info").next().unwrap().payload).unwrap();
         assert!(str::from_utf8(info.deployment).unwrap().contains("[[cameras]]"));
         assert!(str::from_utf8(info.embodiment).unwrap().contains("stats"));
@@ -133,7 +152,7 @@ fn a_killed_recorder_leaves_a_file_that_can_be_read() {
     let (messages, problem) = read(&out);
     assert!(matches!(problem, Some(ReadProblem::Cut { .. })), "{problem:?}");
     assert!(messages.len() > 50, "{} messages", messages.len());
-    require_pictures(&messages);
+    require_some_pictures(&messages);
 }
 
 /// The main job's own recording: lockstep, with the task, the seed and what came of it.
