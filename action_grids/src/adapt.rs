@@ -20,7 +20,7 @@ use crate::grid::ActionGrid;
 pub enum AdaptError {
     /// Grids of different shape have different tokens.
     #[error(
-        "the old grid has {old:?} bins, the new one {new:?}; expected equal shapes, fit the new grid with the old one's"
+        "the old grid has {old:?} bins, the new one {new:?}; expected equal shapes, fit the new grid with those of the old one (`egogrid grid fit --like BUNDLE`)"
     )]
     Shape {
         /// Bins of the old grid.
@@ -181,9 +181,9 @@ pub fn adapt_cells(
     order: AxisOrder,
     interpolation: Interpolation<'_>,
 ) -> Result<Vec<f32>, AdaptError> {
-    let (cells, bins) = (old.cell_count() as usize, old.bin_counts());
-    if new.bin_counts() != bins {
-        return Err(AdaptError::Shape { old: bins, new: new.bin_counts() });
+    let cells = old.cell_count() as usize;
+    if new.bin_counts() != old.bin_counts() {
+        return Err(AdaptError::Shape { old: old.bin_counts(), new: new.bin_counts() });
     }
     if cells.checked_mul(width) != Some(embeddings.len()) {
         return Err(AdaptError::Length { found: embeddings.len(), cells, width });
@@ -191,7 +191,62 @@ pub fn adapt_cells(
     if let Some(index) = embeddings.iter().position(|value| !value.is_finite()) {
         return Err(AdaptError::NotFinite { row: index / width, value: embeddings[index] });
     }
-    let field = Field { nodes: bins.map(|bins| bins as usize + 2), embeddings, width, order };
+    let stencils = stencils(old, new, order, interpolation)?;
+    let mut adapted = vec![0.0; embeddings.len()];
+    for (stencil, out) in stencils.iter().zip(adapted.chunks_exact_mut(width.max(1))) {
+        stencil.row_into(embeddings, out);
+    }
+    Ok(adapted)
+}
+
+/// What one new row is made of: the old rows at the eight corners around it, numbered `4 * upper0 + 2 * upper1 + upper2`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Stencil {
+    /// Old rows. Outside the outermost midpoints two corners are the same row.
+    pub rows: [u32; 8],
+    /// Shares of them: none is negative, and their sum is 1.
+    pub weights: [f64; 8],
+}
+
+impl Stencil {
+    /// The new row, of `old` rows of the same width: summed in float64.
+    pub fn row_into(&self, old: &[f32], out: &mut [f32]) {
+        let width = out.len();
+        let rows = self.rows.map(|row| &old[row as usize * width..(row as usize + 1) * width]);
+        for (column, out) in out.iter_mut().enumerate() {
+            let terms = rows.iter().zip(self.weights).map(|(row, weight)| weight * f64::from(row[column]));
+            *out = terms.sum::<f64>() as f32;
+        }
+    }
+
+    /// Whether all that counts is one old row.
+    pub fn is_one_row(&self) -> bool {
+        let mut counted = self.counted();
+        let first = counted.next();
+        counted.all(|row| Some(row) == first)
+    }
+
+    /// The old rows that have a share.
+    pub fn counted(&self) -> impl Iterator<Item = u32> {
+        self.rows.into_iter().zip(self.weights).filter(|(_, weight)| *weight > 0.0).map(|(row, _)| row)
+    }
+}
+
+/// The stencil of every new row, for whatever is stored by cell: embeddings, rows of a head, or what to compare them with.
+///
+/// # Errors
+/// As [`adapt_cells`].
+pub fn stencils(
+    old: &ActionGrid,
+    new: &ActionGrid,
+    order: AxisOrder,
+    interpolation: Interpolation<'_>,
+) -> Result<Vec<Stencil>, AdaptError> {
+    let bins = old.bin_counts();
+    if new.bin_counts() != bins {
+        return Err(AdaptError::Shape { old: bins, new: new.bin_counts() });
+    }
+    let field = Field { nodes: bins.map(|bins| bins as usize + 2), order };
     if let Interpolation::Tetrahedra(splits) = interpolation {
         let expected = field.nodes.iter().map(|nodes| nodes - 1).product();
         if splits.len() != expected {
@@ -202,15 +257,13 @@ pub fn adapt_cells(
     for (axis, places) in places.iter_mut().enumerate() {
         *places = places_on(axis, &old.axes()[axis], &new.axes()[axis])?;
     }
-    let mut adapted = vec![0.0; embeddings.len()];
-    for (row, out) in adapted.chunks_exact_mut(width.max(1)).enumerate() {
+    let stencil = |row: u32| {
         // The official code keeps its own order on the way out too: row `row` gets the value at the node whose
         // position in the list of nodes is that of the row among the padded rows.
-        let node = field.node_of_row(row, bins);
-        let place: [Place; 3] = std::array::from_fn(|axis| places[axis][node[axis]]);
-        field.value_into(place, interpolation, out);
-    }
-    Ok(adapted)
+        let node = field.node_of_row(row as usize, bins);
+        field.stencil(std::array::from_fn(|axis| places[axis][node[axis]]), interpolation)
+    };
+    Ok((0..old.cell_count()).map(stencil).collect())
 }
 
 /// Between nodes `below` and `below + 1`, `share` of the way.
@@ -244,15 +297,13 @@ fn nodes_of(edges: &BinEdges) -> Vec<f64> {
     [edges.low()].into_iter().chain(midpoints).chain([edges.high()]).collect()
 }
 
-/// The old embeddings as a field over nodes.
-struct Field<'a> {
+/// The old rows as a field over nodes.
+struct Field {
     nodes: [usize; 3],
-    embeddings: &'a [f32],
-    width: usize,
     order: AxisOrder,
 }
 
-impl Field<'_> {
+impl Field {
     /// Node whose value becomes embedding row `row` of a grid with `bins`.
     fn node_of_row(&self, row: usize, bins: [u32; 3]) -> [usize; 3] {
         let [a, b, c] = unravel(row, bins.map(|bins| bins as usize)).map(|bin| bin + 1);
@@ -266,19 +317,18 @@ impl Field<'_> {
         }
     }
 
-    /// Embedding row that sits at `node`; outer nodes repeat the row next to them.
-    fn row_at(&self, [a, b, c]: [usize; 3]) -> &[f32] {
+    /// Row that sits at `node`; outer nodes repeat the row next to them.
+    fn row_at(&self, [a, b, c]: [usize; 3]) -> u32 {
         let [n0, n1, n2] = self.nodes;
         let padded = match self.order {
             AxisOrder::Ij => [a, b, c],
             AxisOrder::OfficialMeshgridXy => unravel((b * n0 + a) * n2 + c, [n0, n1, n2]),
         };
         let bin = |axis: usize| padded[axis].clamp(1, self.nodes[axis] - 2) - 1;
-        let row = (bin(0) * (n1 - 2) + bin(1)) * (n2 - 2) + bin(2);
-        &self.embeddings[row * self.width..(row + 1) * self.width]
+        ((bin(0) * (n1 - 2) + bin(1)) * (n2 - 2) + bin(2)) as u32
     }
 
-    fn value_into(&self, place: [Place; 3], interpolation: Interpolation<'_>, out: &mut [f32]) {
+    fn stencil(&self, place: [Place; 3], interpolation: Interpolation<'_>) -> Stencil {
         let weights = match interpolation {
             Interpolation::Trilinear => trilinear_weights(place.map(|place| place.share)),
             Interpolation::Tetrahedra(splits) => {
@@ -287,13 +337,9 @@ impl Field<'_> {
                 splits[(a * (n1 - 1) + b) * (n2 - 1) + c].weights(place.map(|place| place.share))
             }
         };
-        let rows: [&[f32]; 8] = std::array::from_fn(|corner| {
-            self.row_at(std::array::from_fn(|axis| place[axis].below + (corner >> (2 - axis) & 1)))
-        });
-        for (column, out) in out.iter_mut().enumerate() {
-            let terms = rows.iter().zip(weights).map(|(row, weight)| weight * f64::from(row[column]));
-            *out = terms.sum::<f64>() as f32;
-        }
+        let corner =
+            |corner: usize| self.row_at(std::array::from_fn(|axis| place[axis].below + (corner >> (2 - axis) & 1)));
+        Stencil { rows: std::array::from_fn(corner), weights }
     }
 }
 

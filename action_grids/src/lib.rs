@@ -21,6 +21,7 @@ pub mod bins;
 pub mod fit;
 pub mod gaussian;
 pub mod grid;
+pub mod points;
 pub mod quantization;
 pub mod row;
 pub mod spherical;

@@ -4,8 +4,10 @@
 #![allow(missing_docs)]
 
 mod dataset;
+mod grid;
 
 pub use dataset::{DatasetCommand, DatasetErrorArgs, DatasetRecordingArgs, DatasetShowArgs, DatasetWriteArgs};
+pub use grid::{CellRows, GridAdaptArgs, GridCommand, GridFitArgs, GridShowArgs};
 
 use crate::view::live::Use;
 use clap::{Args, Parser, Subcommand};
@@ -370,73 +372,6 @@ pub struct BenchArgs {
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Example:\n  egogrid doctor")]
 pub struct DoctorArgs {
-    /// Print one JSON object
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum GridCommand {
-    /// The grids of a bundle: bins, edges, resolution
-    #[command(after_help = "Example:\n  egogrid grid show policies/shipped/metaworld/bundle")]
-    Show(GridShowArgs),
-    /// Fit grids to actions: normalized ones, `[n, 7]` in a .npy file, or those of a LeRobot dataset
-    #[command(
-        after_help = "Example:\n  egogrid grid fit actions.npy --translation 16,32,8 --rotation 16,16,16 --out grid.json\n  \
-        egogrid grid fit out/dataset --normalize-by dataset --out grid.json"
-    )]
-    Fit(GridFitArgs),
-}
-
-#[derive(Debug, Clone, Args)]
-pub struct GridShowArgs {
-    /// Directory that the exporter wrote
-    pub bundle: PathBuf,
-    /// Measure them on this data: `[n, 7]` normalized actions in a .npy file, or a LeRobot dataset, which the bundle's statistics normalize
-    #[arg(long, value_name = "F.npy|DATASET")]
-    pub data: Option<PathBuf>,
-    /// Statistics key of the bundle, for units and for a dataset; may be left out for a dataset when there is only one
-    #[arg(long, value_name = "KEY", requires = "data")]
-    pub stats: Option<String>,
-    /// Of a dataset: the feature that holds the actions [default: action]
-    #[arg(long, value_name = "FEATURE", requires = "data")]
-    pub action: Option<String>,
-    /// Draw the cells against the data, and the errors
-    #[arg(long, value_name = "F.svg", requires = "data")]
-    pub picture: Option<PathBuf>,
-    /// Print one JSON object
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Clone, Args)]
-pub struct GridFitArgs {
-    /// `[n, 7]` normalized actions: x, y, z, roll, pitch, yaw, gripper; or a directory with a LeRobot dataset
-    pub data: PathBuf,
-    /// For a dataset: whose 1 % and 99 % quantiles become -1 and +1: `dataset`, or a bundle
-    #[arg(long, value_name = "dataset|BUNDLE")]
-    pub normalize_by: Option<PathBuf>,
-    /// Statistics key of that bundle; may be left out when it has only one
-    #[arg(long, value_name = "KEY")]
-    pub stats: Option<String>,
-    /// For a dataset: the feature that holds the actions [default: action]
-    #[arg(long, value_name = "FEATURE")]
-    pub action: Option<String>,
-    /// Bins of theta, phi, r
-    #[arg(long, value_delimiter = ',', num_args = 1, default_value = "16,32,8")]
-    pub translation: Vec<u32>,
-    /// Bins of roll, pitch, yaw
-    #[arg(long, value_delimiter = ',', num_args = 1, default_value = "16,16,16")]
-    pub rotation: Vec<u32>,
-    /// `gaussian`: equal mass under a fitted Gaussian, as the paper does it; `quantile`: equal mass of the data itself
-    #[arg(long, default_value = "gaussian", value_parser = ["gaussian", "quantile"])]
-    pub method: String,
-    /// Smallest sigma of a Gaussian
-    #[arg(long, default_value_t = 0.0)]
-    pub sigma_min: f64,
-    /// Where the grid goes
-    #[arg(long, value_name = "FILE")]
-    pub out: PathBuf,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

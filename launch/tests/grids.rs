@@ -6,6 +6,7 @@ mod support;
 
 use serde_json::Value;
 use std::fs;
+use std::path::Path;
 use support::{egogrid, root, stderr, stdout_json, write_npy};
 
 fn shipped() -> String {
@@ -78,4 +79,55 @@ fn data_that_cannot_be_measured_is_refused_in_words() {
     }
     let output = egogrid(&["grid", "show", &shipped(), "--picture", "a.svg"]);
     assert!(output.status.code() == Some(2) && stderr(&output).contains("--data"), "{}", stderr(&output));
+}
+
+/// The whole way: data, a grid with points for it, a bundle for the grid, which is checked and answers.
+#[test]
+fn a_bundle_is_adapted_to_a_fitted_grid_and_runs() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
+    let (data, grid, out) = (path("actions.npy"), path("grid.json"), path("adapted"));
+    write_npy(Path::new(&data), &[200, 7], &spiral());
+    let fit = ["grid", "fit", &data, "--like", &shipped(), "--sigma-min", "0.01", "--cell-points", "--out", &grid];
+    let fitted = stdout_json(&egogrid(&[fit.as_slice(), &["--json"]].concat()));
+    let fitted_mean = |dim: usize| fitted["error_mean"][dim].as_f64().unwrap();
+    assert_eq!(fitted["grid"]["cell_points"]["translation"].as_array().unwrap().len(), 1600);
+
+    let adapt = ["grid", "adapt", &shipped(), "--grid", &grid, "--out", &out];
+    let adapted = stdout_json(&egogrid(&[adapt.as_slice(), &["--json"]].concat()));
+    assert_eq!((&adapted["cells"], &adapted["golden_cases"]), (&1601.into(), &2.into()), "{adapted}");
+    assert_ne!(adapted["digest"], adapted["from"]);
+    assert!(stdout_json(&egogrid(&["check", &out, "--json"]))["ok"].as_bool().unwrap());
+    let shown = stdout_json(&egogrid(&["grid", "show", &out, "--data", &data, "--json"]));
+    let own = &shown["data"]["cuts"][0]["error"]["dims"];
+    for dim in 0..3 {
+        assert!((own[dim]["mean"].as_f64().unwrap() - fitted_mean(dim)).abs() < 1e-12, "the bundle decodes as fitted");
+    }
+
+    let again = egogrid(&adapt);
+    assert!(again.status.code() == Some(2) && stderr(&again).contains("is there already"), "{}", stderr(&again));
+    let other =
+        egogrid(&["grid", "fit", &data, "--translation", "4,4,4", "--sigma-min", "0.01", "--out", &path("small.json")]);
+    assert!(other.status.success());
+    let refused = egogrid(&["grid", "adapt", &shipped(), "--grid", &path("small.json"), "--out", &path("small")]);
+    assert!(refused.status.code() == Some(2) && stderr(&refused).contains("--like"), "{}", stderr(&refused));
+}
+
+/// Quantiles that a grid was fitted with belong into the bundle that it is for.
+#[test]
+fn only_the_data_sets_own_quantiles_are_written() {
+    let scratch = tempfile::tempdir().unwrap();
+    let data = scratch.path().join("actions.npy");
+    write_npy(&data, &[200, 7], &spiral());
+    let (data, out) = (data.to_str().unwrap(), scratch.path().join("out.json"));
+    let out = out.to_str().unwrap();
+    let args = ["grid", "fit", data, "--out", out, "--statistics-out", out, "--statistics-key", "me"];
+    let refused = egogrid(&args);
+    assert!(
+        refused.status.code() == Some(2) && stderr(&refused).contains("--normalize-by dataset"),
+        "{}",
+        stderr(&refused)
+    );
+    let alone = egogrid(&args[..args.len() - 2]);
+    assert!(alone.status.code() == Some(2) && stderr(&alone).contains("--statistics-key"), "{}", stderr(&alone));
 }

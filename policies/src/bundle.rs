@@ -4,6 +4,7 @@
 //! [`crate::check`]. Cheap checks come first: the manifest, then names and sizes, then the small files, and the sha256
 //! of the weights last. ONNX Runtime sees nothing of a bundle that has not passed all of them.
 
+mod draft;
 mod error;
 mod files;
 pub mod golden;
@@ -13,14 +14,16 @@ pub mod limits;
 pub mod manifest;
 pub mod observations;
 
+pub(crate) use draft::Draft;
 pub use error::BundleError;
 pub use files::Progress;
 pub use golden::GoldenCase;
 pub use intrinsics::StoredIntrinsics;
-pub use manifest::{FamilyTables, Manifest};
+pub use manifest::{AdaptedSpec, FamilyTables, Manifest, RowsSpec};
 pub use observations::{OBSERVATIONS_MAX, Observations};
 
 use crate::registry::Family;
+use egogrid_action_grids::fit::Grids;
 use egogrid_action_grids::{ActionBins, ActionTokenizer, StatisticsTable};
 use intrinsics::IntrinsicsTable;
 use std::path::{Path, PathBuf};
@@ -34,10 +37,10 @@ const DIGEST_PREFIX: &[u8] = b"# sha256 ";
 /// External data of all graphs.
 pub(crate) const WEIGHTS_FILE: &str = "weights.bin";
 const TOKENIZER_FILE: &str = "tokenizer.json";
-const GRID_FILE: &str = "grid.json";
-const STATISTICS_FILE: &str = "statistics.json";
+pub(crate) const GRID_FILE: &str = "grid.json";
+pub(crate) const STATISTICS_FILE: &str = "statistics.json";
 const INTRINSICS_FILE: &str = "intrinsics.json";
-const GOLDEN_FILE: &str = "golden.safetensors";
+pub(crate) const GOLDEN_FILE: &str = "golden.safetensors";
 const OBSERVATIONS_FILE: &str = "observations.safetensors";
 const COMMON_FILES: [&str; 5] = [TOKENIZER_FILE, STATISTICS_FILE, GOLDEN_FILE, WEIGHTS_FILE, "README.md"];
 const JSON_BYTES_MAX: u64 = 16 << 20;
@@ -182,7 +185,7 @@ impl Bundle {
     /// # Errors
     /// A file that changed since it was verified, or that lacks a tensor.
     pub fn golden(&self) -> Result<Vec<GoldenCase>, BundleError> {
-        golden::parse(&files::read_verified(&self.dir, &self.manifest, GOLDEN_FILE, GOLDEN_BYTES_MAX)?)
+        golden::parse(&self.golden_bytes()?)
     }
 
     /// What the precision was measured on; `None` where it was not.
@@ -201,9 +204,31 @@ impl Bundle {
         files::read_verified(&self.dir, &self.manifest, TOKENIZER_FILE, TOKENIZER_BYTES_MAX)
     }
 
+    /// `golden.safetensors` as it is.
+    pub(crate) fn golden_bytes(&self) -> Result<Vec<u8>, BundleError> {
+        files::read_verified(&self.dir, &self.manifest, GOLDEN_FILE, GOLDEN_BYTES_MAX)
+    }
+
+    pub(crate) fn statistics_json(&self) -> Result<Vec<u8>, BundleError> {
+        files::read_verified(&self.dir, &self.manifest, STATISTICS_FILE, JSON_BYTES_MAX)
+    }
+
+    /// What a `grid.json` of other bytes would make of this bundle's tokens.
+    pub(crate) fn tokenizer_with(&self, grid_json: &[u8]) -> Result<ActionTokenizer, BundleError> {
+        grid::parse(grid_json, &self.manifest)
+    }
+
     pub(crate) fn path(&self, file: &str) -> PathBuf {
         self.dir.join(file)
     }
+}
+
+/// The grids in a `grid.json`, whatever bundle it is for.
+///
+/// # Errors
+/// A file that is none.
+pub fn read_grids(grid_json: &[u8]) -> Result<Grids, BundleError> {
+    grid::shapes(grid_json)
 }
 
 /// Reads `bundle.toml` and checks everything that can be checked without another file.

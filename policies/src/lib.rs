@@ -3,6 +3,7 @@
 //! [`bundle::Bundle`] is a verified export, [`registry::load`] makes a [`egogrid_runtime::policy::Policy`] of it, and
 //! [`check::check`] replays the tensors that prove that it runs right. Format: `policies/BUNDLE.md`.
 
+pub mod adapt;
 pub mod bundle;
 pub mod check;
 mod compare;

@@ -34,6 +34,7 @@ pub fn run(cli: &Cli) -> CommandResult {
         Command::Dataset(command) => dataset::run(&cli.common, command),
         Command::Grid(GridCommand::Show(args)) => grid::show(args),
         Command::Grid(GridCommand::Fit(args)) => grid::fit(args),
+        Command::Grid(GridCommand::Adapt(args)) => grid::adapt(&cli.common, args),
     }
 }
 

@@ -25,6 +25,20 @@ pub enum BundleError {
         /// Why.
         source: std::io::Error,
     },
+    /// A new bundle that cannot be written.
+    #[error("{} cannot be written: {source}; make room, or choose another place: nothing was left behind", path.display())]
+    Write {
+        /// Which file or directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A place that is taken.
+    #[error("{} is there already, expected a new name; remove it or write elsewhere", path.display())]
+    Taken {
+        /// Where.
+        path: PathBuf,
+    },
     /// More than any such file has.
     #[error("{file} has {bytes} bytes, expected at most {bytes_max}; {AGAIN}")]
     TooLarge {

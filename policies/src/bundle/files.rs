@@ -54,23 +54,36 @@ pub(super) fn verify_all(
     let mut bytes_done = 0;
     let mut buffer = vec![0; CHUNK_BYTES];
     for entry in entries {
-        let path = dir.join(&entry.path);
-        let read = |source| BundleError::Read { path: path.clone(), source };
-        let (mut file, mut hash) = (File::open(&path).map_err(read)?, Sha256::new());
-        loop {
-            let count = match file.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(read(error)),
-            };
-            hash.update(&buffer[..count]);
-            bytes_done += count as u64;
+        let hash = hash_of(&dir.join(&entry.path), &mut buffer, &mut |count| {
+            bytes_done += count;
             progress(Progress { bytes_done, bytes_total });
-        }
+        })?;
         require_digest(entry, hash)?;
     }
     Ok(())
+}
+
+/// Size and digest of a file.
+pub(super) fn measured(path: &Path) -> Result<(u64, String), BundleError> {
+    let (mut buffer, mut bytes) = (vec![0; CHUNK_BYTES], 0);
+    let hash = hash_of(path, &mut buffer, &mut |count| bytes += count)?;
+    Ok((bytes, hexadecimal(hash)))
+}
+
+/// `read` is told of the bytes as they come.
+fn hash_of(path: &Path, buffer: &mut [u8], read: &mut dyn FnMut(u64)) -> Result<Sha256, BundleError> {
+    let failed = |source| BundleError::Read { path: path.to_path_buf(), source };
+    let (mut file, mut hash) = (File::open(path).map_err(failed)?, Sha256::new());
+    loop {
+        let count = match file.read(buffer) {
+            Ok(0) => return Ok(hash),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(failed(error)),
+        };
+        hash.update(&buffer[..count]);
+        read(count as u64);
+    }
 }
 
 /// The contents of a listed file, of exactly the listed size and digest.

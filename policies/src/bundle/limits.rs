@@ -35,6 +35,7 @@ const PROMPT_BYTES_MAX: usize = 1024;
 /// Checks every number against its bounds and against the others.
 pub(super) fn check(manifest: &Manifest) -> Result<(), BundleError> {
     check_files(manifest)?;
+    check_adapted(manifest)?;
     precision_check::check(manifest)?;
     check_image(manifest)?;
     check_text(manifest)?;
@@ -91,6 +92,15 @@ fn check_files(manifest: &Manifest) -> Result<(), BundleError> {
             "an entry for every file of the format",
         )),
         None => Ok(()),
+    }
+}
+
+fn check_adapted(manifest: &Manifest) -> Result<(), BundleError> {
+    match &manifest.adapted {
+        Some(adapted) if !is_sha256(&adapted.from) => {
+            Err(BundleError::field("adapted.from", format!("{:?}", adapted.from), "64 lower-case hexadecimal digits"))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -21,12 +21,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// Tables, or keys of a table, that every family has: no names = the whole table. What is left belongs to the family.
-const COMMON: [(&str, &[&str]); 12] = [
+const COMMON: [(&str, &[&str]); 13] = [
     ("schema_version", &[]),
     ("family", &[]),
     ("precision", &[]),
     ("precision_check", &[]),
     ("origin", &[]),
+    ("adapted", &[]),
     ("image", &["width_px", "height_px"]),
     ("prompt", &["image_tokens", "prefix", "suffix", "bos_id", "eos_id", "text_tokens_max"]),
     ("tokens", &["vocabulary_size"]),
@@ -53,6 +54,8 @@ pub struct Manifest {
     pub precision_check: Option<PrecisionCheck>,
     /// Where it came from.
     pub origin: Origin,
+    /// What `egogrid grid adapt` made of it; not of bundles that the exporter wrote.
+    pub adapted: Option<AdaptedSpec>,
     /// Size of the model's picture.
     pub image: ImageSpec,
     /// How the prompt is made.
@@ -127,6 +130,28 @@ pub struct Origin {
     pub exporter: String,
     /// Of every weight file of the checkpoint.
     pub weights_sha256: BTreeMap<String, String>,
+}
+
+/// A bundle whose grids are not those that it was exported with.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdaptedSpec {
+    /// [`super::Bundle::digest`] of the bundle that it was made of.
+    pub from: String,
+    /// Rows of the input table.
+    pub embeddings: RowsSpec,
+    /// Rows of the head.
+    pub head: RowsSpec,
+}
+
+/// What became of the rows that belong to cells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RowsSpec {
+    /// Each is made of the rows of the old cells around its new place.
+    Interpolated,
+    /// Each is that of the old cell with the same number.
+    Kept,
 }
 
 /// Size of the model's picture.

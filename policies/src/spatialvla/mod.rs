@@ -10,7 +10,7 @@ mod replay;
 mod session;
 mod tables;
 
-pub(crate) use replay::replay;
+pub(crate) use replay::{over_cases, replay};
 pub(crate) use tables::check_tables;
 
 use crate::bundle::Bundle;

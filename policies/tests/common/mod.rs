@@ -63,6 +63,19 @@ pub fn environment() -> Environment {
     Environment::load(&path).unwrap_or_else(|error| panic!("{error} (or set EGOGRID_ORT_LIB)"))
 }
 
+/// Lists the files of a bundle as they are now: what a test has altered is a bundle again.
+pub fn sign(bundle: &Path) {
+    let path = bundle.join("bundle.toml");
+    let mut table: toml::Table = fs::read_to_string(&path).unwrap().parse().unwrap();
+    for entry in table["files"].as_array_mut().unwrap() {
+        let bytes = fs::read(bundle.join(entry["path"].as_str().unwrap())).unwrap();
+        entry["bytes"] = toml::Value::Integer(bytes.len() as i64);
+        entry["sha256"] = toml::Value::String(hex(&bytes));
+    }
+    let body = toml::to_string(&table).unwrap();
+    fs::write(path, format!("# sha256 {}\n{body}", hex(body.as_bytes()))).unwrap();
+}
+
 /// One cell per bin corner of a 2x2x2 grid; everything else as small as the format allows.
 pub const TINY_MANIFEST: &str = r#"schema_version = 1
 family = "spatialvla"

@@ -14,13 +14,17 @@ const GRAPH_BYTES_MAX: u64 = 256 << 20;
 /// Tensors start at multiples of this, see `policies/BUNDLE.md`; the widest loads of the kernels need no more.
 const ALIGNMENT_BYTES: usize = 64;
 
-/// Where one tensor lies.
+/// Where one tensor lies in the weights file; inside it, and as long as type and shape say.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Placed {
-    pub(super) dtype: Element,
-    pub(super) shape: Vec<i64>,
-    pub(super) offset: usize,
-    pub(super) length: usize,
+pub struct Placed {
+    /// Type of its numbers.
+    pub dtype: Element,
+    /// Slowest axis first.
+    pub shape: Vec<i64>,
+    /// First byte.
+    pub offset: usize,
+    /// Bytes.
+    pub length: usize,
 }
 
 /// A graph without its weights.

@@ -27,6 +27,7 @@ pub use cuda::{Arena, ConvSearch, Cuda, CudaConfig};
 pub use environment::Environment;
 pub use error::ExecutionError;
 pub use graph::{Graph, Side};
+pub use graph_file::Placed;
 pub use openvino::{OpenVino, OpenVinoConfig, OpenVinoDevice, OpenVinoPrecision};
 pub use options::{Flavour, GraphOptions, THREADS_MAX};
 pub use probe::probe;

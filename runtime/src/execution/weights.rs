@@ -72,6 +72,14 @@ impl Weights {
         Ok(placed.iter().filter(|(name, _)| !tables.contains(name)).map(|(_, placed)| placed.length).sum())
     }
 
+    /// Where `tensor` of the graph in `graph_file` lies; `None` where the graph has no such tensor in this file.
+    ///
+    /// # Errors
+    /// A file that is no graph of this bundle.
+    pub fn place_of(&self, graph_file: &Path, tensor: &str) -> Result<Option<Placed>, ExecutionError> {
+        Ok(self.placed_in(graph_file)?.into_iter().find(|(name, _)| name == tensor).map(|(_, placed)| placed))
+    }
+
     /// Gives `builder` every tensor of this file that the graph in `graph_file` names.
     pub(super) fn hand_to(
         &self,

@@ -18,7 +18,7 @@ pub(crate) enum Normalization {
     Bundle { bundle: PathBuf, stats: Option<String> },
 }
 
-/// The actions of `feature`, limited to `[-1, 1]` as training targets are.
+/// The actions of `feature`, limited to `[-1, 1]` as training targets are, and by what they were normalized.
 ///
 /// # Errors
 /// A dataset that cannot be read, or whose actions are not seven numbers with a gripper of 0 to 1.
@@ -26,7 +26,7 @@ pub(crate) fn normalized_actions(
     dir: &Path,
     feature: &str,
     normalization: &Normalization,
-) -> CommandResult<Vec<NormalizedAction>> {
+) -> CommandResult<(Vec<NormalizedAction>, NormStats)> {
     let dataset = open(dir)?;
     dataset.info().feature(dataset.root(), feature).map_err(refused)?;
     let (dims, values) = all_numbers(&dataset, feature)?;
@@ -52,12 +52,12 @@ pub(crate) fn normalized_actions(
         stats.normalize_clipped(&action).with_context(|| format!("row {row}"))
     };
     let rows = values.as_chunks::<ACTION_DIMS>().0.iter().enumerate();
-    rows.map(|(index, values)| {
+    let actions = rows.map(|(index, values)| {
         row((index, values))
             .with_context(|| format!("{}: feature {feature:?}, row {index}", dir.display()))
             .map_err(CommandError::usage)
-    })
-    .collect()
+    });
+    Ok((actions.collect::<CommandResult<_>>()?, stats))
 }
 
 /// Exact ones: those in `meta/stats.json` are means over episodes.

@@ -1,18 +1,21 @@
-//! `egogrid grid show` and `egogrid grid fit`.
+//! `egogrid grid`: `show` here, `fit` and `adapt` beside it.
 
+mod adapt;
+mod fit;
 mod picture;
 mod quality;
 
 use crate::assemble;
-use crate::cli::{GridFitArgs, GridShowArgs};
+use crate::cli::GridShowArgs;
 use crate::commands::dataset::normalized::{Normalization, normalized_actions};
 use crate::commands::print_json;
 use crate::exit::{CommandError, CommandResult};
+pub use adapt::run as adapt;
 use anyhow::{Context, anyhow};
-use egogrid_action_grids::fit::{self, GridShape, Grids};
-use egogrid_action_grids::quantization::quantization;
+use egogrid_action_grids::fit::{GridShape, uniform};
 use egogrid_action_grids::{ActionGrid, ActionTokenizer, BinEdges, NormalizedAction};
 use egogrid_policies::bundle::Bundle;
+pub use fit::run as fit;
 use quality::{Quality, quality, tokenizer_of};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -77,7 +80,7 @@ fn measured(args: &GridShowArgs, bundle: &Bundle, own: &ActionTokenizer, data: &
     let stats = key.as_deref().map(|key| bundle.statistics().get(key)).transpose().map_err(CommandError::usage)?;
     let actions = if is_dataset {
         let by = Normalization::Bundle { bundle: args.bundle.clone(), stats: key.clone() };
-        normalized_actions(data, args.action.as_deref().unwrap_or("action"), &by)?
+        normalized_actions(data, args.action.as_deref().unwrap_or("action"), &by)?.0
     } else {
         read_actions(data)?
     };
@@ -85,7 +88,7 @@ fn measured(args: &GridShowArgs, bundle: &Bundle, own: &ActionTokenizer, data: &
     if let Some(path) = &args.picture {
         let shape =
             GridShape { translation: own.translation_grid().bin_counts(), rotation: own.rotation_grid().bin_counts() };
-        let uniform = tokenizer_of(&fit::uniform(&shape).map_err(CommandError::usage)?)?;
+        let uniform = tokenizer_of(&uniform(&shape).map_err(CommandError::usage)?)?;
         let title = format!("translation cells of {} against {} actions", bundle.id(), actions.len());
         let panels = [("this bundle", own), ("uniform, as many cells", &uniform)];
         let text = picture::svg(&title, &panels, &actions, &quality);
@@ -111,76 +114,6 @@ fn describe(grid: &ActionGrid, axes: [&str; 3]) -> Value {
     let edges: serde_json::Map<String, Value> =
         axes.iter().zip(grid.axes()).map(|(axis, edges)| ((*axis).to_owned(), json!(edges.as_slice()))).collect();
     json!({ "cells": grid.cell_count(), "bins": grid.bin_counts(), "edges": edges })
-}
-
-/// `grid fit`.
-///
-/// # Errors
-/// Data that is not `[n, 7]` normalized actions, or a shape that cannot be fitted.
-pub fn fit(args: &GridFitArgs) -> CommandResult {
-    let actions = training_actions(args)?;
-    let shape = GridShape {
-        translation: three(&args.translation, "--translation")?,
-        rotation: three(&args.rotation, "--rotation")?,
-    };
-    let grids = match args.method.as_str() {
-        "quantile" => fit::from_quantiles(&actions, 0.0, &shape),
-        _ => fit::gaussians_of(&actions).and_then(|gaussians| fit::from_gaussians(&gaussians, args.sigma_min, &shape)),
-    }
-    .map_err(CommandError::usage)?;
-    let uniform = fit::uniform(&shape).map_err(CommandError::usage)?;
-    let document = json!({
-        "translation": describe(&grids.translation, TRANSLATION_AXES)["edges"],
-        "rotation": describe(&grids.rotation, ROTATION_AXES)["edges"],
-    });
-    let (fitted, even) = (error_of(&grids, &actions)?, error_of(&uniform, &actions)?);
-    let text = serde_json::to_string_pretty(&document).map_err(CommandError::usage)?;
-    std::fs::write(&args.out, text).with_context(|| args.out.display().to_string()).map_err(CommandError::usage)?;
-    if args.json {
-        print_json(
-            &json!({ "actions": actions.len(), "grid": document, "error_mean": fitted, "error_mean_uniform": even }),
-        );
-    } else {
-        println!("{} actions, grid written to {}", actions.len(), args.out.display());
-        println!("{:<10} {:>14} {:>14}", "axis", "mean error", "uniform grid");
-        for (dim, name) in egogrid_action_grids::action::DIM_NAMES.iter().enumerate().take(6) {
-            println!("{name:<10} {:>14.5} {:>14.5}", fitted[dim], even[dim]);
-        }
-    }
-    Ok(())
-}
-
-/// Mean quantization error per dimension, in normalized units.
-fn error_of(grids: &Grids, actions: &[NormalizedAction]) -> CommandResult<Vec<f64>> {
-    let report = quantization(&tokenizer_of(grids)?, actions).map_err(CommandError::usage)?;
-    Ok(report.dims.iter().map(|dim| dim.mean).collect())
-}
-
-fn three(bins: &[u32], option: &str) -> CommandResult<[u32; 3]> {
-    <[u32; 3]>::try_from(bins)
-        .map_err(|_| CommandError::usage(anyhow!("{option} wants three bin counts like 16,32,8, found {bins:?}")))
-}
-
-/// Of a file, or of a dataset with the normalization that was named.
-fn training_actions(args: &GridFitArgs) -> CommandResult<Vec<NormalizedAction>> {
-    let refuse = |what: &str| Err(CommandError::usage(anyhow!("{}: {what}", args.data.display())));
-    if !args.data.is_dir() {
-        return match (&args.normalize_by, &args.stats, &args.action) {
-            (None, None, None) => read_actions(&args.data),
-            _ => refuse("--normalize-by, --stats and --action are for a dataset; a .npy file is normalized already"),
-        };
-    }
-    let normalization = match &args.normalize_by {
-        None => {
-            return refuse("its actions are not normalized: say whose quantiles count, --normalize-by dataset|BUNDLE");
-        }
-        Some(by) if by == Path::new("dataset") && args.stats.is_some() => {
-            return refuse("--stats is a key of a bundle, and --normalize-by says dataset");
-        }
-        Some(by) if by == Path::new("dataset") => Normalization::Dataset,
-        Some(bundle) => Normalization::Bundle { bundle: bundle.clone(), stats: args.stats.clone() },
-    };
-    normalized_actions(&args.data, args.action.as_deref().unwrap_or("action"), &normalization)
 }
 
 fn read_actions(path: &Path) -> CommandResult<Vec<NormalizedAction>> {
