@@ -46,8 +46,8 @@ pub enum AdaptBundleError {
     Adapt(#[from] AdaptError),
     /// Rows that are no plain numbers.
     #[error(
-        "the bundle's weights are {precision}, expected fp32: export the checkpoint at fp32, adapt that, or adapt the checkpoint \
-         and export it at {precision}"
+        "the bundle's weights are {precision}, expected fp32: export the checkpoint again with `python -m egogrid_export --grid`, which \
+         takes every precision"
     )]
     Precision {
         /// Of the bundle.

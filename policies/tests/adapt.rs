@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::{SHIPPED, environment, exported, golden_bundle, openvla_bundle, root};
+use common::{SHIPPED, environment, exported, golden_bundle, openvla_bundle, python, root};
 use egogrid_action_grids::adapt::{AdaptError, AxisOrder, Interpolation, adapt_cells};
 use egogrid_action_grids::fit::{GridShape, uniform};
 use egogrid_action_grids::{ActionGrid, ActionTokenizer};
@@ -224,4 +224,42 @@ fn a_bundle_that_does_not_pass_its_own_check_is_not_adapted() {
     let error = adapt(&environment(), &broken, &new, &scratch.path().join("new"), &mut |_| {}).unwrap_err();
     assert!(matches!(&error, AdaptBundleError::OldBundle { stage, .. } if stage == "step0_logits"), "{error}");
     assert!(error.is_check());
+}
+
+/// Two implementations that share nothing, on the two sides of an export: rows in `weights.bin` here, tensors of the checkpoint in the
+/// exporter's numpy, whose reference network then says what the golden tensors are.
+#[test]
+fn an_adapted_bundle_is_the_export_of_the_adapted_checkpoint() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = |name: &str| scratch.path().join(name);
+    let (grid_json, _) = other_grid();
+    fs::write(path("grid.json"), &grid_json).unwrap();
+    let (_, ours) = adapted(&grid_json, BOTH, &path("ours")).unwrap();
+    let output = python()
+        .args(["-m", "egogrid_export", "--depth", "sensor", "--grid"])
+        .args([path("grid.json"), root().join(SHIPPED), path("theirs")])
+        .env("PYTHONPATH", root().join("policies/export/src"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let theirs = Bundle::open(&path("theirs")).unwrap();
+    let (found, expected) = (numbers(&path("ours")), numbers(&path("theirs")));
+    assert_eq!(found.len(), expected.len());
+    let furthest = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(furthest < 1e-5, "weights differ by {furthest}, more than rounding");
+    let environment = environment();
+    let mut cases = 0;
+    for (ours, theirs) in ours.golden().unwrap().iter().zip(theirs.golden().unwrap()) {
+        assert_eq!(ours.i64("token_ids").unwrap(), theirs.i64("token_ids").unwrap());
+        assert_eq!(ours.f64("actions").unwrap(), theirs.f64("actions").unwrap());
+        for step in 0..ours.i64("token_ids").unwrap().len() {
+            let name = format!("step{step}_logits");
+            let pairs = ours.f32(&name).unwrap().iter().zip(theirs.f32(&name).unwrap());
+            let furthest = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(furthest < 1e-3, "{} {name} differs by {furthest}", ours.name);
+        }
+        cases += 1;
+    }
+    assert_eq!(cases, 2);
+    assert!(check(&environment, &theirs, &GraphOptions::default()).unwrap().ok());
 }

@@ -22,12 +22,13 @@ from egogrid_export.openvla.prompt import PROMPTS
 from egogrid_export.options import DEPTH_CHOICES, Options
 from egogrid_export.precision import PRECISIONS
 from egogrid_export.progress import Progress, peak_memory_mb
+from egogrid_export.spatialvla.adapted import AdaptedCheckpoint
 from egogrid_export.spatialvla.export import export as export_spatialvla
 
 # `model_type` of config.json to the family's exporter.
 FAMILIES = {"spatialvla": export_spatialvla, "openvla": export_openvla}
 # Options that only one family has.
-OPTIONS_OF_FAMILY = {"prompt": "openvla", "preprocessing": "openvla", "depth": "spatialvla"}
+OPTIONS_OF_FAMILY = {"prompt": "openvla", "preprocessing": "openvla", "depth": "spatialvla", "grid": "spatialvla", "grid_head": "spatialvla"}
 INTERRUPTED = 130
 
 
@@ -41,6 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
         if family not in FAMILIES:
             raise CheckpointError(f"config.json model_type is {family!r}", " | ".join(FAMILIES), "export another checkpoint")
         _refuse_options_of_others(options, family)
+        if options.grid is not None:
+            checkpoint = AdaptedCheckpoint(checkpoint, options.grid, options.grid_head != "keep")
         with bundle_directory(options.bundle, options.replace) as work:
             FAMILIES[family](checkpoint, work, options, progress)
     except ExportError as error:
@@ -59,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _refuse_options_of_others(options: Options, family: str) -> None:
     for option, owner in OPTIONS_OF_FAMILY.items():
         if getattr(options, option) is not None and family != owner:
-            raise UsageError(f"--{option} for a checkpoint of family {family}", f"it only for {owner}", "leave it out")
+            raise UsageError(f"--{option.replace('_', '-')} for a checkpoint of family {family}", f"it only for {owner}", "leave it out")
 
 
 def _parse(arguments: list[str] | None) -> Options:
@@ -75,6 +78,12 @@ def _parse(arguments: list[str] | None) -> Options:
         "--depth", choices=tuple(DEPTH_CHOICES), help="where depth comes from (default: what the checkpoint was trained with)"
     )
     parser.add_argument("--lora", metavar="ADAPTER_DIR", type=Path, help="merge a LoRA adapter of the peft library into the weights")
+    parser.add_argument(
+        "--grid", metavar="FILE", type=Path, help="SpatialVLA: adapt it to these grids of `egogrid grid fit --like`; nothing is trained"
+    )
+    parser.add_argument(
+        "--grid-head", choices=("adapt", "keep"), help="with --grid: interpolate the head's rows too, or keep them (default: adapt)"
+    )
     parser.add_argument("--prompt", choices=tuple(PROMPTS), help="OpenVLA: the prompt it was trained with (default: what the files say)")
     parser.add_argument(
         "--preprocessing", choices=PREPROCESSINGS, help=f"OpenVLA: what comes before the processor (default: {PREPROCESSINGS[0]}, nothing)"
@@ -101,6 +110,8 @@ def _parse(arguments: list[str] | None) -> Options:
     parser.add_argument("--skip-check", action="store_true", help="do not run the written graphs (needs no onnxruntime)")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     given = parser.parse_args(arguments)
+    if given.grid_head is not None and given.grid is None:
+        parser.error("--grid-head is for --grid")
     return Options(
         checkpoint=given.checkpoint,
         bundle=given.bundle,
@@ -116,6 +127,8 @@ def _parse(arguments: list[str] | None) -> Options:
         observations=given.observations,
         action_bound=given.action_bound,
         references=given.references,
+        grid=given.grid,
+        grid_head=given.grid_head,
     )
 
 

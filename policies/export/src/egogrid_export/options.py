@@ -17,7 +17,8 @@ class Options:
     trained with; `prompt` and `preprocessing` are for family `openvla`.
 
     `observations`: on how many a precision is measured; `action_bound`: how much it may change normalized actions; `references`: where
-    the reference's answers to them are kept for the next export.
+    the reference's answers to them are kept for the next export. `grid`, for family `spatialvla`: the grids to adapt it to; `grid_head`:
+    `adapt` or `keep` the head's rows.
     """
 
     checkpoint: Path
@@ -34,3 +35,5 @@ class Options:
     observations: int
     action_bound: float
     references: Path | None = None
+    grid: Path | None = None
+    grid_head: str | None = None

@@ -54,7 +54,9 @@ def _read(path: Path, count: int) -> list[Stages]:
 
 
 def _digest(options: Options) -> str:
-    told = (options.depth, options.prompt, options.preprocessing, options.observations)
+    told: tuple[object, ...] = (options.depth, options.prompt, options.preprocessing, options.observations)
+    if options.grid is not None:
+        told = (*told, options.grid_head, hashlib.sha256(options.grid.read_bytes()).hexdigest())
     digest = hashlib.sha256(repr(told).encode())
     for directory in (SOURCES, options.checkpoint, options.lora):
         files = sorted(directory.rglob("*")) if directory else []

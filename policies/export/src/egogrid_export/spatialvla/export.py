@@ -23,6 +23,7 @@ from egogrid_export.language import build_decode, build_prefill
 from egogrid_export.measured import precision_tables
 from egogrid_export.options import Options
 from egogrid_export.progress import Progress
+from egogrid_export.spatialvla.adapted import AdaptedCheckpoint
 from egogrid_export.spatialvla.cases import Case, load_cases, synthetic_cases
 from egogrid_export.spatialvla.config import ModelConfig, read_config
 from egogrid_export.spatialvla.golden import TEXT_TOKENS_MAX, as_stored, golden_tensors
@@ -127,19 +128,21 @@ def _write_tables(
 
 
 def _tables(
-    checkpoint: Checkpoint, config: ModelConfig, processor: ProcessorConfig, cache: CacheShape, prefix: str
+    checkpoint: Checkpoint | AdaptedCheckpoint, config: ModelConfig, processor: ProcessorConfig, cache: CacheShape, prefix: str
 ) -> dict[str, dict[str, Any]]:
     vision, ego3d, grid = config.vision, config.ego3d, processor.grid
     chunk = {"length": processor.chunk_length, "steps_executed": config.steps_executed or 1}
     if config.control_hz is not None:
         chunk["control_hz"] = config.control_hz
     size = vision.image_size_px
+    adapted = {"adapted": checkpoint.table} if isinstance(checkpoint, AdaptedCheckpoint) else {}
     return {
         "origin": {
             "checkpoint": checkpoint.directory.resolve().name,
             "exporter": f"egogrid_export {__version__}",
             "weights_sha256": checkpoint.sha256(),
         },
+        **adapted,
         "image": {"width_px": size, "height_px": size, "resample": "pillow_bicubic", "rescale": config.rescale},
         "depth": {"sources": config.depth_sources},
         "ego3d": {
