@@ -11,6 +11,7 @@ pub mod record;
 pub mod replay;
 pub mod run;
 pub mod view;
+mod waiting;
 
 use crate::cli::{Cli, Command, GridCommand};
 use crate::exit::CommandResult;

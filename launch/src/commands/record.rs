@@ -4,18 +4,17 @@
 
 use crate::cli::RecordArgs;
 use crate::commands::print_json;
+use crate::commands::waiting::wait_for;
 use crate::exit::{CommandError, CommandResult};
 use crate::recording::{Recording, RecordingEnd, RecordingState};
 use crate::wire;
 use anyhow::anyhow;
-use egogrid_sim_bridge::codec::Message;
 use egogrid_sim_bridge::endpoint::ask_run_info;
-use egogrid_sim_bridge::message::RunInfo;
-use egogrid_sim_bridge::recording::{Place, RecordingRules, topics};
+use egogrid_sim_bridge::recording::{Place, RecordingRules, run_info_topic};
 use indicatif::{HumanBytes, ProgressBar};
 use serde::Serialize;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a daemon may take to say what runs.
 const INFO_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -59,12 +58,8 @@ pub fn run(args: &RecordArgs) -> CommandResult {
         _ => Place::Directory(args.out.clone()),
     };
     let listening = wire::listen(&args.wire)?;
-    let known = topics(&listening.keys, &listening.cameras);
     let first: Vec<_> = match ask_run_info(&listening.session, listening.keys.robot(), INFO_WAIT_MAX) {
-        Ok(info) => {
-            let topic = known.iter().find(|topic| topic.ros_type == RunInfo::ROS_TYPE);
-            topic.map(|topic| (topic.clone(), info)).into_iter().collect()
-        }
+        Ok(info) => vec![(run_info_topic(&listening.keys), info)],
         Err(error) => {
             eprintln!("warning: {error}; what runs there is recorded when it says so by itself");
             Vec::new()
@@ -105,31 +100,20 @@ fn rules(args: &RecordArgs) -> CommandResult<RecordingRules> {
 
 /// Shows how it goes until it is to end.
 fn wait(recording: &Recording, duration: Option<Duration>) -> CommandResult {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::missing)?;
     let bar = ProgressBar::new_spinner();
-    let begun = Instant::now();
-    runtime.block_on(async {
-        let kind = tokio::signal::unix::SignalKind::terminate();
-        let mut terminate = tokio::signal::unix::signal(kind).map_err(CommandError::missing)?;
-        let mut told = None;
-        while duration.is_none_or(|duration| begun.elapsed() < duration) {
-            tokio::select! {
-                _ = terminate.recv() => break,
-                _ = tokio::signal::ctrl_c() => break,
-                () = tokio::time::sleep(TELL_EVERY) => {}
+    let mut told = None;
+    wait_for(duration, TELL_EVERY, || -> Option<()> {
+        let state = recording.state();
+        bar.set_message(line(&state, recording.dropped()));
+        bar.tick();
+        // Once for each reason, also where no terminal shows the line above.
+        if state.pause != told {
+            if let Some(pause) = &state.pause {
+                bar.suspend(|| eprintln!("warning: {pause}"));
             }
-            let state = recording.state();
-            bar.set_message(line(&state, recording.dropped()));
-            bar.tick();
-            // Once for each reason, also where no terminal shows the line above.
-            if state.pause != told {
-                if let Some(pause) = &state.pause {
-                    bar.suspend(|| eprintln!("warning: {pause}"));
-                }
-                told = state.pause;
-            }
+            told = state.pause;
         }
-        Ok(())
+        None
     })?;
     bar.finish_and_clear();
     Ok(())

@@ -3,16 +3,15 @@
 use crate::assemble;
 use crate::cli::{Common, ViewArgs, Why};
 use crate::commands::print_json;
+use crate::commands::waiting::wait_for;
 use crate::exit::{CommandError, CommandResult};
 use crate::view::live::{ExplainConfig, LiveConfig, LiveError, LiveView, Screen};
 use crate::wire;
 use anyhow::anyhow;
 use egogrid_policies::bundle::Bundle;
-use egogrid_sim_bridge::codec::Message;
 use egogrid_sim_bridge::endpoint::{Heard, ask_run_info};
-use egogrid_sim_bridge::message::RunInfo;
-use egogrid_sim_bridge::recording::topics;
-use std::time::{Duration, Instant};
+use egogrid_sim_bridge::recording::run_info_topic;
+use std::time::Duration;
 
 /// How long a daemon may take to say what runs.
 const INFO_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -42,15 +41,12 @@ pub fn run(common: &Common, args: &ViewArgs) -> CommandResult {
     let (session, keys, cameras) = (&listening.session, &listening.keys, &listening.cameras);
     let view = LiveView::start_explaining(session, keys, cameras, config, explain).map_err(failed)?;
     match ask_run_info(&listening.session, listening.keys.robot(), INFO_WAIT_MAX) {
-        Ok(info) => {
-            let known = topics(&listening.keys, &listening.cameras).into_iter();
-            let topic = known.filter(|topic| topic.ros_type == RunInfo::ROS_TYPE);
-            topic.for_each(|topic| view.tell(Heard::own(topic, info.clone())));
-        }
+        Ok(info) => view.tell(Heard::own(run_info_topic(&listening.keys), info)),
         Err(error) => eprintln!("warning: {error}; the view shows what it hears"),
     }
     eprintln!("viewing {}; Ctrl-C ends it", listening.keys.robot().as_str());
-    let ended = wait(&view, args.duration_s.map(Duration::from_secs_f64))?;
+    // Ends with a signal, when the time is over, or by itself.
+    let ended = wait_for(args.duration_s.map(Duration::from_secs_f64), TURN, || view.wait(Duration::ZERO))?;
     let figures = match ended {
         Some(ended) => ended.map_err(failed)?,
         None => view.finish().map_err(failed)?,
@@ -92,27 +88,4 @@ fn failed(error: LiveError) -> CommandError {
             CommandError::missing(error)
         }
     }
-}
-
-type Ended = Result<crate::view::live::ViewFigures, LiveError>;
-
-/// Until a signal, the time is over, or the view has ended by itself.
-fn wait(view: &LiveView, duration: Option<Duration>) -> CommandResult<Option<Ended>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::missing)?;
-    let begun = Instant::now();
-    runtime.block_on(async {
-        let kind = tokio::signal::unix::SignalKind::terminate();
-        let mut terminate = tokio::signal::unix::signal(kind).map_err(CommandError::missing)?;
-        while duration.is_none_or(|duration| begun.elapsed() < duration) {
-            tokio::select! {
-                _ = terminate.recv() => return Ok(None),
-                _ = tokio::signal::ctrl_c() => return Ok(None),
-                () = tokio::time::sleep(TURN) => {}
-            }
-            if let Some(ended) = view.wait(Duration::ZERO) {
-                return Ok(Some(ended));
-            }
-        }
-        Ok(None)
-    })
 }

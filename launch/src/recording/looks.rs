@@ -1,22 +1,20 @@
 //! The demo's `demo.mcap`: what a lockstep run saw, answered and sent, as the same messages that a robot's daemon would send.
 //!
-//! From: the recorder's events (`view::event`), on a thread of its own. To: [`RecordingWriter`]. Stamps of pictures are simulated time
+//! From: the recorder's events (`view::event`), on a thread of its own. To: [`LockstepFile`]. Stamps of pictures are simulated time
 //! since the reset; the time of a message is that of this machine.
 
-use super::about;
+use super::{LockstepFile, about};
 use crate::view::{Done, Event, OpenError, Outcome, Output, Progress, Seen};
 use egogrid_runtime::camera::Stamp;
 use egogrid_runtime::clock::ControlRate;
 use egogrid_runtime::live::clock;
 use egogrid_runtime::observation::Observation;
-use egogrid_sim_bridge::codec::{self, Message};
+use egogrid_sim_bridge::codec::Message;
 use egogrid_sim_bridge::convert::{
-    FrameWire, LookFacts, LookFailureFacts, PolicyLabel, look_to_wire, points_to_wire, stamp_to_wire, state_to_wire,
-    step_to_wire,
+    LookFacts, LookFailureFacts, PolicyLabel, look_to_wire, points_to_wire, stamp_to_wire, step_to_wire,
 };
 use egogrid_sim_bridge::limits::PROTOCOL_VERSION;
 use egogrid_sim_bridge::message::{ActionChunk, EpisodeMark, Header, RosString, RunInfo, SafetyReason};
-use egogrid_sim_bridge::recording::{Entry, Place, RecordingRules, RecordingWriter, topic_name};
 use egogrid_sim_bridge::session::RobotName;
 use std::path::PathBuf;
 
@@ -41,7 +39,7 @@ pub(crate) struct LookRecordingConfig {
 
 /// One file.
 pub(crate) struct LookRecording {
-    writer: RecordingWriter,
+    file: LockstepFile,
     config: LookRecordingConfig,
     looks: u64,
     begun: bool,
@@ -53,30 +51,18 @@ impl LookRecording {
         if config.path.exists() {
             std::fs::remove_file(&config.path)?;
         }
-        let place = Place::File(config.path.clone());
-        let about = about(config.robot.as_str());
-        let rules = RecordingRules { file_bytes_max: 1 << 40, disk_bytes_max: 1 << 40, ..RecordingRules::default() };
-        let writer = RecordingWriter::create(place, rules, about).map_err(std::io::Error::other)?;
-        Ok(Box::new(Self { writer, config, looks: 0, begun: false }))
+        let (path, robot) = (config.path.clone(), config.robot.clone());
+        let about = about(robot.as_str());
+        let file = LockstepFile::create(path, robot, about).map_err(std::io::Error::other)?;
+        Ok(Box::new(Self { file, config, looks: 0, begun: false }))
     }
 
     fn put<'a, T: Message<'a>>(&mut self, rest: &str, message: &T, latched: bool) -> Result<(), String> {
-        let payload = codec::encode(message).map_err(|error| error.to_string())?;
-        let topic = topic_name(&self.config.robot, rest);
-        let log_ns = clock::calendar().ns.max(0).cast_unsigned();
-        let entry =
-            Entry { topic: &topic, ros_type: T::ROS_TYPE, log_ns, publish_ns: log_ns, payload: &payload, latched };
-        self.writer.write(&entry).map_err(|error| error.to_string())?;
-        // A file that ends too early is an error of this recording; the run goes on.
-        match self.writer.pause() {
-            Some(pause) => Err(pause.to_string()),
-            None => Ok(()),
-        }
+        self.file.put(rest, message, latched, log_ns()).map_err(|error| error.to_string())
     }
 
     fn run_info(&mut self) -> Result<(), String> {
         let config = self.config.clone();
-        let offset_s = clock::calendar().ns as f64 * 1e-9 - clock::now().ns() as f64 * 1e-9;
         let PolicyLabel { policy_id, bundle_sha256, stats_key } = config.label;
         let info = RunInfo {
             header: now()?,
@@ -89,7 +75,7 @@ impl LookRecording {
             precision: config.precision,
             provider: config.provider,
             control_hz: config.rate.hz(),
-            clock_offset_s: offset_s,
+            clock_offset_s: clock::calendar_offset_s(),
             deployment: config.deployment.as_bytes(),
             embodiment: config.embodiment.as_bytes(),
         };
@@ -119,17 +105,7 @@ impl LookRecording {
     }
 
     fn seen(&mut self, seen: &Seen) -> Result<(), String> {
-        let wire = FrameWire::new(&seen.frame, CAMERA).map_err(|error| error.to_string())?;
-        if let Some(info) = &wire.camera_info {
-            self.put(&format!("camera/{CAMERA}/camera_info"), info, true)?;
-        }
-        if let Some(depth) = &wire.depth {
-            self.put(&format!("camera/{CAMERA}/depth"), depth, false)?;
-        }
-        self.put(&format!("camera/{CAMERA}/image"), &wire.image, false)?;
-        let Some(state) = &seen.state else { return Ok(()) };
-        let stamp = stamp_to_wire(seen.frame.stamp).map_err(|error| error.to_string())?;
-        self.put("state", &state_to_wire(state, Header { stamp, frame_id: "base".to_owned() }), false)
+        self.file.seen(&seen.frame, CAMERA, seen.state.as_ref(), log_ns()).map_err(|error| error.to_string())
     }
 
     fn look(&mut self, progress: &Progress, seen: &Seen, done: &Done) -> Result<(), String> {
@@ -195,6 +171,11 @@ impl LookRecording {
     }
 }
 
+/// Of a message: this machine's time.
+fn log_ns() -> u64 {
+    clock::calendar().ns.max(0).cast_unsigned()
+}
+
 fn now() -> Result<Header, String> {
     let Stamp { ns } = clock::calendar();
     let stamp = stamp_to_wire(Stamp { ns }).map_err(|error| error.to_string())?;
@@ -223,9 +204,6 @@ impl Output for LookRecording {
     }
 
     fn close(self: Box<Self>) -> Result<(), String> {
-        match self.writer.finish() {
-            (_, None) => Ok(()),
-            (figures, Some(pause)) => Err(format!("{pause}; {} messages are not in it", figures.lost)),
-        }
+        self.file.finish().map_err(|error| error.to_string())
     }
 }

@@ -3,8 +3,10 @@
 //! From: [`Tap`], on zenoh's threads, which only hand over. To: [`RecordingWriter`] on a thread of low priority behind a bounded queue.
 //! What the disk is too slow for is dropped and counted; what it has no room for is counted and said. Neither holds up anybody.
 
+mod file;
 mod looks;
 
+pub(crate) use file::LockstepFile;
 pub(crate) use looks::{LookRecording, LookRecordingConfig};
 
 use crate::background::{Background, Ending, Next, waiting_max};
@@ -67,13 +69,12 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// What stands in every file of `robot`.
 pub(crate) fn about(robot: &str) -> BTreeMap<String, String> {
-    let offset_s = clock::calendar().ns as f64 * 1e-9 - clock::now().ns() as f64 * 1e-9;
     [
         ("robot", robot.to_owned()),
         ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ("protocol", PROTOCOL_VERSION.to_string()),
         // Of this machine: what a stamp of its monotonic clock means.
-        ("clock_offset_s", format!("{offset_s:.9}")),
+        ("clock_offset_s", format!("{:.9}", clock::calendar_offset_s())),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into()

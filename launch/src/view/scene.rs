@@ -235,7 +235,7 @@ fn to_f32(vector: &Vector3<f64>) -> [f32; 3] {
     [vector.x as f32, vector.y as f32, vector.z as f32]
 }
 
-fn transformed(base_from_camera: &Isometry3<f64>, points_m: &[[f32; 3]]) -> Vec<[f32; 3]> {
+pub(super) fn transformed(base_from_camera: &Isometry3<f64>, points_m: &[[f32; 3]]) -> Vec<[f32; 3]> {
     let pose = base_from_camera.cast::<f32>();
     points_m.iter().map(|&point| (pose * Point3::from(point)).coords.into()).collect()
 }

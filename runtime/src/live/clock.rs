@@ -29,6 +29,11 @@ pub fn calendar() -> Stamp {
     Stamp { ns: i64::try_from(since.as_nanos()).unwrap_or(i64::MAX) }
 }
 
+/// What this machine's monotonic clock has to be moved by to read as its calendar clock, at this moment, in seconds.
+pub fn calendar_offset_s() -> f64 {
+    calendar().ns as f64 * 1e-9 - now().ns() as f64 * 1e-9
+}
+
 /// When `stamp` was, seen from `now`, which is `calendar` on the calendar clock.
 pub fn mapped(stamp: Stamp, now: Moment, calendar: Stamp) -> Moment {
     let ns = i128::from(now.ns()) - (i128::from(calendar.ns) - i128::from(stamp.ns));

@@ -13,5 +13,5 @@ mod writer;
 
 pub use reader::{ReadError, ReadProblem, RecordedMessage, RecordingReader};
 pub use schema::{UnknownType, known_types, ros2msg};
-pub use topics::{Topic, topic_name, topics};
+pub use topics::{Topic, run_info_topic, topic_name, topics};
 pub use writer::{Entry, Pause, Place, RecordingFigures, RecordingRules, RecordingWriter, WriteError};

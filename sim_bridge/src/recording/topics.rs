@@ -28,6 +28,12 @@ pub fn topic_name(robot: &RobotName, rest: &str) -> String {
     format!("/{}", robot.key(rest))
 }
 
+/// Where it is said what runs.
+pub fn run_info_topic(keys: &Keys) -> Topic {
+    let rest = "run_info";
+    Topic { key: keys.key(rest), name: topic_name(keys.robot(), rest), ros_type: RunInfo::ROS_TYPE, latched: true }
+}
+
 /// Every topic of one robot.
 pub fn topics(keys: &Keys, cameras: &[String]) -> Vec<Topic> {
     let state = match keys.state() {
@@ -53,7 +59,7 @@ pub fn topics(keys: &Keys, cameras: &[String]) -> Vec<Topic> {
         topic("look", PolicyLook::ROS_TYPE, false),
         topic("operator", OperatorSign::ROS_TYPE, false),
         topic("points", PointCloud2::ROS_TYPE, false),
-        topic("run_info", RunInfo::ROS_TYPE, true),
+        run_info_topic(keys),
         topic("state", state, false),
         topic("status", PolicyStatus::ROS_TYPE, false),
     ];

@@ -11,18 +11,18 @@ use crate::cli::{Common, DatasetRecordingArgs};
 use crate::commands::print_json;
 use crate::commands::replay::source::NOT_RECORDED;
 use crate::exit::{CommandError, CommandResult};
+use crate::recording::LockstepFile;
 use anyhow::{Context, anyhow};
 use egogrid_action_grids::{ACTION_DIMS, Action};
 use egogrid_runtime::camera::Stamp;
 use egogrid_runtime::observation::{EndEffectorState, Observation};
-use egogrid_sim_bridge::codec::{Message, encode};
+use egogrid_sim_bridge::codec::Message;
 use egogrid_sim_bridge::convert::{
-    FrameWire, LookFacts, LookFailureFacts, PolicyLabel, look_to_wire, stamp_to_wire, state_to_wire, step_to_wire,
+    LookFacts, LookFailureFacts, PolicyLabel, look_to_wire, stamp_to_wire, step_to_wire,
 };
 use egogrid_sim_bridge::dataset::{Dataset, Episode, Rows};
 use egogrid_sim_bridge::limits::PROTOCOL_VERSION;
 use egogrid_sim_bridge::message::{ActionChunk, EpisodeMark, Header, RosString, RunInfo};
-use egogrid_sim_bridge::recording::{Entry, Place, RecordingRules, RecordingWriter, topic_name};
 use egogrid_sim_bridge::session::RobotName;
 use indicatif::ProgressBar;
 use nalgebra::{Isometry3, Quaternion, Translation3, UnitQuaternion};
@@ -34,8 +34,7 @@ use std::time::Duration;
 const ROBOT: &str = "sim0";
 
 struct Recorder<'a> {
-    writer: RecordingWriter,
-    robot: RobotName,
+    file: LockstepFile,
     camera: String,
     label: PolicyLabel,
     dataset: &'a Dataset,
@@ -62,20 +61,18 @@ pub(super) fn run(common: &Common, args: &DatasetRecordingArgs) -> CommandResult
     if args.out.exists() {
         return Err(CommandError::usage(anyhow!("{}: there is a file already; name another one", args.out.display())));
     }
-    let rules = RecordingRules { file_bytes_max: 1 << 40, disk_bytes_max: 1 << 40, ..RecordingRules::default() };
     let about = [("robot", ROBOT), ("version", env!("CARGO_PKG_VERSION")), ("made_of", "a LeRobot dataset")];
     let about = about.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-    let writer = RecordingWriter::create(Place::File(args.out.clone()), rules, about).map_err(CommandError::usage)?;
+    let robot = RobotName::new(ROBOT).map_err(CommandError::usage)?;
+    let file = LockstepFile::create(args.out.clone(), robot, about).map_err(CommandError::usage)?;
     let source = |key: &str| rig.source.get(key).cloned().unwrap_or_default();
     let label = PolicyLabel {
         policy_id: source("policy_id"),
         bundle_sha256: source("bundle_sha256"),
         stats_key: source("stats_key"),
     };
-    let robot = RobotName::new(ROBOT).map_err(CommandError::usage)?;
     let camera = eyes.picture.rsplit('.').next().unwrap_or(&eyes.picture).to_owned();
-    let recorder =
-        Recorder { writer, robot, camera, label, dataset: &dataset, eyes: &eyes, action: &args.action, rows: 0 };
+    let recorder = Recorder { file, camera, label, dataset: &dataset, eyes: &eyes, action: &args.action, rows: 0 };
     let bar =
         ProgressBar::new(dataset.info().frames).with_style(assemble::style("{bar:30} {pos}/{len} rows  {eta} left"));
     let rows = recorder.all(&bar)?;
@@ -108,23 +105,18 @@ impl Recorder<'_> {
             let rows = reader.episode(episode).map_err(refused)?;
             self.episode(episode, &rows, bar)?;
         }
-        match self.writer.finish() {
-            (_, None) => Ok(self.rows),
-            (_, Some(pause)) => Err(CommandError::usage(anyhow!("{pause}"))),
-        }
+        let rows = self.rows;
+        self.file.finish().map_err(CommandError::usage)?;
+        Ok(rows)
     }
 
     fn put<'m, T: Message<'m>>(&mut self, rest: &str, message: &T, latched: bool) -> anyhow::Result<()> {
-        let payload = encode(message)?;
-        let topic = topic_name(&self.robot, rest);
-        let log_ns = (self.rows as f64 / self.dataset.info().fps * 1e9).round() as u64;
-        let entry =
-            Entry { topic: &topic, ros_type: T::ROS_TYPE, log_ns, publish_ns: log_ns, payload: &payload, latched };
-        self.writer.write(&entry)?;
-        match self.writer.pause() {
-            Some(pause) => Err(anyhow!("{pause}")),
-            None => Ok(()),
-        }
+        self.file.put(rest, message, latched, self.log_ns())
+    }
+
+    /// The rows are the time.
+    fn log_ns(&self) -> u64 {
+        (self.rows as f64 / self.dataset.info().fps * 1e9).round() as u64
     }
 
     fn run_info(&mut self) -> anyhow::Result<()> {
@@ -193,20 +185,9 @@ impl Recorder<'_> {
     }
 
     fn row(&mut self, episode: &Episode, observation: &Observation, action: &[f64]) -> anyhow::Result<()> {
-        let camera = self.camera.clone();
+        let (camera, log_ns) = (self.camera.clone(), self.log_ns());
         let stamp = stamp_to_wire(observation.frame.stamp)?;
-        let header = || Header { stamp, frame_id: "base".to_owned() };
-        let wire = FrameWire::new(&observation.frame, &camera)?;
-        if let Some(info) = &wire.camera_info {
-            self.put(&format!("camera/{camera}/camera_info"), info, true)?;
-        }
-        if let Some(depth) = &wire.depth {
-            self.put(&format!("camera/{camera}/depth"), depth, false)?;
-        }
-        self.put(&format!("camera/{camera}/image"), &wire.image, false)?;
-        if let Some(state) = &observation.state {
-            self.put("state", &state_to_wire(state, header()), false)?;
-        }
+        self.file.seen(&observation.frame, &camera, observation.state.as_ref(), log_ns)?;
         let label = self.label.clone();
         let detail = "made of a dataset, which does not hold what the policy answered".to_owned();
         let facts = LookFacts {
@@ -226,7 +207,7 @@ impl Recorder<'_> {
         self.put("look", &look_to_wire(&facts)?, false)?;
         let values = <[f64; ACTION_DIMS]>::try_from(action).map_err(|_| anyhow!("{} numbers", action.len()))?;
         let chunk = ActionChunk {
-            header: header(),
+            header: Header { stamp, frame_id: "base".to_owned() },
             observed: stamp,
             sequence: observation.sequence,
             policy_id: label.policy_id.clone(),

@@ -15,11 +15,11 @@ use crate::assemble;
 use crate::cli::{Common, ReplayArgs};
 use crate::commands::print_json;
 use crate::exit::{CommandError, CommandResult};
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use compare::LookComparison;
 use egogrid_policies::bundle::Bundle;
 use egogrid_policies::registry::LoadOptions;
-use egogrid_runtime::embodiment::{DepthConfig, EmbodimentConfig};
+use egogrid_runtime::embodiment::DepthConfig;
 use egogrid_runtime::observation::Observation;
 use egogrid_runtime::perception::depth::SensorRules;
 use egogrid_runtime::policy::{ActionChunk, Policy, PolicyError};
@@ -174,10 +174,7 @@ impl<'a> Replay<'a> {
     /// Those of the robot that was recorded.
     fn depth_rules(&self) -> CommandResult<SensorRules> {
         let Some(run) = &self.run else { return DepthConfig::default().checked().map_err(CommandError::usage) };
-        let config: EmbodimentConfig =
-            toml::from_str(&run.embodiment).context("the recorded embodiment").map_err(CommandError::usage)?;
-        let embodiment = config.checked().context("the recorded embodiment").map_err(CommandError::usage)?;
-        Ok(embodiment.depth)
+        Ok(run.embodiment().map_err(CommandError::usage)?.depth)
     }
 
     fn begin_safety(&mut self) {

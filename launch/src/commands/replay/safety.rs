@@ -8,7 +8,6 @@ use super::source::RecordedRun;
 use crate::lockstep::{self, LockstepPlan};
 use anyhow::{Context, anyhow};
 use egogrid_runtime::clock::{ControlRate, Moment};
-use egogrid_runtime::embodiment::EmbodimentConfig;
 use egogrid_runtime::endpoint::{ActionSink, EndpointError, ObservationSource};
 use egogrid_runtime::grids::{ActionRow, NormalizedRow};
 use egogrid_runtime::observation::Observation;
@@ -90,8 +89,7 @@ impl SafetyReplay {
     /// As `run` says; `spec` of the policy that replays it.
     pub(super) fn of(run: &RecordedRun, spec: &PolicySpec) -> anyhow::Result<Self> {
         let plan: LockstepPlan = toml::from_str(&run.deployment).context("the recorded arguments")?;
-        let embodiment: EmbodimentConfig = toml::from_str(&run.embodiment).context("the recorded embodiment")?;
-        let embodiment = embodiment.checked().context("the recorded embodiment")?;
+        let embodiment = run.embodiment()?;
         let rate = ControlRate::new(run.control_hz)?;
         let gate = Gate::new(embodiment.limits, rate)?;
         let planner = lockstep::planner(&plan, spec, rate).map_err(|error| error.error)?;

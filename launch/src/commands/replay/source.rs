@@ -4,6 +4,7 @@
 
 use anyhow::{Context, anyhow};
 use egogrid_runtime::camera::{DepthImage, RgbImage};
+use egogrid_runtime::embodiment::{Embodiment, EmbodimentConfig};
 use egogrid_runtime::observation::Observation;
 use egogrid_sim_bridge::codec::{Message, decode};
 use egogrid_sim_bridge::convert::{depth_crc32, rgb_crc32, wire_to_depth, wire_to_observation, wire_to_rgb};
@@ -32,6 +33,14 @@ pub(crate) struct RecordedRun {
     pub(crate) session: u64,
     pub(crate) deployment: String,
     pub(crate) embodiment: String,
+}
+
+impl RecordedRun {
+    /// The robot that was recorded.
+    pub(crate) fn embodiment(&self) -> anyhow::Result<Embodiment> {
+        let config: EmbodimentConfig = toml::from_str(&self.embodiment).context("the recorded embodiment")?;
+        config.checked().context("the recorded embodiment")
+    }
 }
 
 /// One look, with what it saw.

@@ -39,7 +39,7 @@ impl RunFacts {
             precision: policy.precision.clone(),
             provider: self.provider.clone(),
             control_hz: self.control_hz,
-            clock_offset_s: clock::calendar().ns as f64 * 1e-9 - clock::now().ns() as f64 * 1e-9,
+            clock_offset_s: clock::calendar_offset_s(),
             deployment: self.deployment.as_bytes(),
             embodiment: self.embodiment.as_bytes(),
         }

@@ -18,10 +18,10 @@ use egogrid_runtime::live::{
 use egogrid_runtime::observation_set::ObservationSets;
 use egogrid_runtime::safety::Gate;
 use egogrid_runtime::schedule::Planner;
-use egogrid_sim_bridge::codec::{Message, encode};
+use egogrid_sim_bridge::codec::encode;
 use egogrid_sim_bridge::endpoint::{BridgeSession, CommandSender, Listeners, Onboard, RunInfoServer};
 use egogrid_sim_bridge::message::RunInfo;
-use egogrid_sim_bridge::recording::{Place, topics};
+use egogrid_sim_bridge::recording::{Place, run_info_topic};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -266,10 +266,7 @@ fn record(
     info: &RunInfo<'_>,
 ) -> CommandResult<Recording> {
     let cameras = camera_names(deployment);
-    let known = topics(&deployment.keys, &cameras).into_iter();
-    let payload = encode(info).map_err(CommandError::usage)?;
-    let first =
-        known.filter(|topic| topic.ros_type == RunInfo::ROS_TYPE).map(|topic| (topic, payload.clone())).collect();
+    let first = vec![(run_info_topic(&deployment.keys), encode(info).map_err(CommandError::usage)?)];
     let to = Place::Directory(place.dir.clone());
     Recording::start(session, &deployment.keys, &cameras, to, place.rules, first)
 }

@@ -6,7 +6,7 @@
 use super::super::event::Seen;
 use super::super::log::LogError;
 use super::super::panels::Panels;
-use super::super::scene::{Scene, camera_path};
+use super::super::scene::{Scene, camera_path, transformed};
 use super::super::tokens::TokenSpace;
 use super::explain::{self, Explain};
 use super::layouts::{self, Use};
@@ -20,7 +20,6 @@ use egogrid_sim_bridge::endpoint::Heard;
 use egogrid_sim_bridge::message::{
     ActionChunk, Command, EpisodeMark, PointCloud2, PolicyLook, PolicyStatus, RosString, RunInfo, StageTime,
 };
-use nalgebra::Isometry3;
 use rerun::{BarChart, LineStrips2D, Points3D, Radius, RecordingStream, Scalars, SeriesLines, TextDocument, TextLog};
 use std::time::{Duration, Instant};
 
@@ -218,7 +217,7 @@ impl Draw {
         let Some((points, in_base)) = self.points.take() else { return Ok(()) };
         let (path, points) = match (in_base, &frame.base_from_camera) {
             (true, _) => ("world/ego3d", points),
-            (false, Some(pose)) => ("world/ego3d", in_base_axes(pose, &points)),
+            (false, Some(pose)) => ("world/ego3d", transformed(pose, &points)),
             (false, None) => ("camera_frame/ego3d", points),
         };
         let style = Points3D::new(points).with_colors([SAMPLED_RGB]).with_radii([Radius::new_ui_points(2.0)]);
@@ -349,11 +348,6 @@ impl Draw {
     pub(super) fn flush(&self, wait_max: Duration) -> Result<(), LogError> {
         Ok(self.stream.flush_with_timeout(wait_max)?)
     }
-}
-
-pub(super) fn in_base_axes(pose: &Isometry3<f64>, points: &[[f32; 3]]) -> Vec<[f32; 3]> {
-    let pose = pose.cast::<f32>();
-    points.iter().map(|&point| (pose * nalgebra::Point3::from(point)).coords.into()).collect()
 }
 
 /// Every `step`-th pixel of each side, with the lens of that size; as it is for 1, or where nothing would be left.

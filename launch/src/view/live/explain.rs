@@ -209,7 +209,7 @@ impl Explain {
         let samples = points.len() / patches;
         let (path, points) = match (self.points_in_base, &explained.observation.frame.base_from_camera) {
             (true, _) => ("world/explained", points.clone()),
-            (false, Some(pose)) => ("world/explained", super::draw::in_base_axes(pose, points)),
+            (false, Some(pose)) => ("world/explained", super::super::scene::transformed(pose, points)),
             (false, None) => ("camera_frame/explained", points.clone()),
         };
         let colors: Vec<Color> = (0..points.len()).map(|point| color(point / samples)).collect();
