@@ -6,6 +6,7 @@
 
 mod support;
 
+use egogrid_action_grids::StatisticsTable;
 use egogrid_sim_bridge::codec::decode;
 use egogrid_sim_bridge::dataset::Dataset;
 use egogrid_sim_bridge::message::{ActionChunk, EpisodeMark, PolicyLook};
@@ -13,7 +14,8 @@ use egogrid_sim_bridge::recording::RecordingReader;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
-use support::daemon::{Daemon, drain, world};
+use std::process::Command;
+use support::daemon::{Daemon, drain, python, world};
 use support::{egogrid, root, stderr, stdout_json, write_npy};
 
 const BUNDLE: &str = "policies/shipped/metaworld/bundle";
@@ -84,6 +86,31 @@ fn a_dataset_of_a_recording_holds_what_was_seen_and_done() {
     assert_eq!(rows.numbers["next.success"].row(rows.length - 1), [f64::from(u8::from(success))]);
     let again = egogrid(&["dataset", "write", recording().to_str().unwrap(), dir.to_str().unwrap()]);
     assert_eq!(again.status.code(), Some(2), "a dataset is never written over");
+}
+
+/// PyArrow, Pillow and ffmpeg read the same numbers, and hold the directory to what LeRobot's format says (`fixtures/read_dataset.py`,
+/// which LeRobot's own dataset passes too).
+#[test]
+fn an_independent_reader_finds_a_lerobot_dataset_with_the_same_numbers() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path().join("dataset");
+    write(&dir);
+    let read = |dir: &Path| {
+        let script = root().join("launch/tests/fixtures/read_dataset.py");
+        let output = Command::new(python()).arg(script).arg(dir).output().unwrap();
+        assert!(output.status.success(), "{}: {}", dir.display(), stderr(&output));
+        stdout_json(&output)
+    };
+    let found = read(&dir);
+    let rows: Vec<Vec<f64>> = serde_json::from_value(found["actions"].clone()).unwrap();
+    let (actions, _, _) = recorded();
+    assert_eq!(rows.len(), actions.len());
+    for (row, action) in rows.iter().flatten().zip(actions.iter().flatten()) {
+        assert!((row - action).abs() < 1e-7, "{rows:?}");
+    }
+    let depth: Vec<f64> = serde_json::from_value(found["depth_mm"].clone()).unwrap();
+    assert!(depth.len() == rows.len() && depth.iter().all(|mm| (1000.0..2500.0).contains(mm)), "{depth:?}");
+    assert_eq!(read(Path::new(&fixture()))["rows"], 12);
 }
 
 /// Recording, dataset, recording, dataset: the numbers of both datasets are the same, and so are their depths.
@@ -172,7 +199,9 @@ fn a_grid_fitted_to_a_dataset_is_the_one_of_its_normalized_actions() {
     let refused = fit(&fixture(), &[], &of_dataset);
     assert_eq!(refused.status.code(), Some(2));
     assert!(stderr(&refused).contains("--normalize-by"), "{}", stderr(&refused));
-    let output = fit(&fixture(), &["--normalize-by", "dataset"], &of_dataset);
+    let statistics = scratch.path().join("statistics.json");
+    let written = ["--statistics-key", "small", "--statistics-out", statistics.to_str().unwrap()];
+    let output = fit(&fixture(), &[&["--normalize-by", "dataset"], &written[..]].concat(), &of_dataset);
     assert!(output.status.success(), "{}", stderr(&output));
     let found = stdout_json(&output);
     // The fixture's formula, and the quantiles as numpy takes them.
@@ -184,10 +213,21 @@ fn a_grid_fitted_to_a_dataset_is_the_one_of_its_normalized_actions() {
             })
         })
         .collect();
-    let normalized = |dim: usize, value: f64| {
+    let quantiles = |dim: usize| {
         let mut column: Vec<f64> = rows.iter().map(|row| row[dim]).collect();
         column.sort_by(f64::total_cmp);
-        let (low, high) = (column[0] + 0.11 * (column[1] - column[0]), column[11] - 0.11 * (column[11] - column[10]));
+        (column[0] + 0.11 * (column[1] - column[0]), column[11] - 0.11 * (column[11] - column[10]))
+    };
+    // What a bundle that is adapted to the grid needs to undo the normalization.
+    let statistics: StatisticsTable = serde_json::from_slice(&fs::read(&statistics).unwrap()).unwrap();
+    let statistics = statistics.get("small").unwrap().one_arm().unwrap();
+    for dim in 0..6 {
+        let (low, high) = quantiles(dim);
+        assert!((statistics.q01()[dim] - low).abs() < 1e-7 && (statistics.q99()[dim] - high).abs() < 1e-7, "{dim}");
+    }
+    assert_eq!(statistics.mask(), &[true, true, true, true, true, true, false]);
+    let normalized = |dim: usize, value: f64| {
+        let (low, high) = quantiles(dim);
         (2.0 * (value - low) / (high - low + 1e-8) - 1.0).clamp(-1.0, 1.0)
     };
     let values = rows.iter().flat_map(|row| {
