@@ -259,6 +259,9 @@ pub struct ViewArgs {
     /// Patches a side of each block that occlusion covers: 1 is finest and slowest
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub occlusion_patches: u32,
+    /// Show a recording instead of a running robot: F.mcap, or a directory of them
+    #[arg(long, value_name = "F.mcap", conflicts_with_all = ["explain", "duration_s", "connect", "deployment"])]
+    pub recording: Option<PathBuf>,
     /// Which arrangement
     #[arg(long = "for", value_enum, default_value_t)]
     pub layout: Use,

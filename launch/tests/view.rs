@@ -88,6 +88,48 @@ fn a_view_shows_what_the_robot_sees_chooses_and_does() {
     }
 }
 
+/// A recording is shown like a running robot, with every picture; a damaged one up to its damage, which has a byte.
+#[test]
+fn a_view_of_a_recording_shows_every_look_of_it() {
+    let scratch = tempfile::tempdir().unwrap();
+    let rrd = scratch.path().join("played.rrd");
+    let recording = root().join("tests/recordings/metaworld-gate/recording.mcap");
+    let played = |recording: &Path, rrd: &Path| {
+        let bundle = bundle();
+        let shown = ["--bundle", bundle.to_str().unwrap(), "--save", rrd.to_str().unwrap(), "--json"];
+        egogrid(&["view", "--recording", recording.to_str().unwrap()]).args(shown).output().unwrap()
+    };
+    let output = played(&recording, &rrd);
+    let figures: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(output.status.success() && count(&figures["unreadable"]) == 0, "{figures}");
+    assert_eq!(count(&figures["pictures_left_out"]) + count(&figures["messages_left_out"]), 0);
+    let found = entities(&rrd);
+    for (entity, rows) in [
+        ("/world/camera/rgb", 4),
+        ("/world/camera/depth", 4),
+        ("/world/cloud", 4),
+        ("/decision", 4),
+        ("/tokens/chosen", 4),
+    ] {
+        assert!(found.get(entity).is_some_and(|found| *found >= rows), "{entity}: {found:?}");
+    }
+    for entity in ["/world/gripper/path", "/world/chunk/rest", "/world/workspace", "/log", "/run_info"] {
+        assert!(found.contains_key(entity), "no {entity} in {:?}", found.keys());
+    }
+    let mut bytes = std::fs::read(&recording).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 64].fill(0xff);
+    let damaged = scratch.path().join("damaged.mcap");
+    std::fs::write(&damaged, bytes).unwrap();
+    for (recording, code, says) in
+        [(damaged.as_path(), 3, "damaged.mcap, byte "), (Path::new("none.mcap"), 2, "No such file")]
+    {
+        let output = played(recording, &scratch.path().join("other.rrd"));
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(code) && errors.contains(says), "{:?} {errors}", output.status);
+    }
+}
+
 /// With a policy of the view's own: the daemon's looks are explained, and it computes nothing for that.
 #[test]
 fn a_view_says_how_probable_every_cell_was_and_what_each_patch_is_worth() {

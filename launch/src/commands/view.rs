@@ -1,16 +1,19 @@
-//! `egogrid view`: looks at a running robot from any machine that may hear it, and leaves without the robot noticing.
+//! `egogrid view`: looks at a running robot from any machine that may hear it, and leaves without the robot noticing; or at a recording.
 
 use crate::assemble;
 use crate::cli::{Common, ViewArgs, Why};
 use crate::commands::print_json;
+use crate::commands::replay::source::files;
 use crate::commands::waiting::wait_for;
 use crate::exit::{CommandError, CommandResult};
-use crate::view::live::{ExplainConfig, LiveConfig, LiveError, LiveView, Screen};
+use crate::view::live::{ExplainConfig, LiveConfig, LiveError, LiveView, PlayError, Screen, ViewFigures, play};
 use crate::wire;
 use anyhow::anyhow;
 use egogrid_policies::bundle::Bundle;
 use egogrid_sim_bridge::endpoint::{Heard, ask_run_info};
-use egogrid_sim_bridge::recording::run_info_topic;
+use egogrid_sim_bridge::recording::{ReadError, ReadProblem, RecordedMessage, RecordingReader, run_info_topic};
+use indicatif::ProgressBar;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long a daemon may take to say what runs.
@@ -24,7 +27,6 @@ const TURN: Duration = Duration::from_millis(100);
 pub fn run(common: &Common, args: &ViewArgs) -> CommandResult {
     let bundle = args.bundle.as_deref().map(assemble::bundle).transpose()?;
     let explain = explain(common, args, bundle.as_ref())?;
-    let listening = wire::listen(&args.wire)?;
     let screen = match (&args.save, &args.viewer) {
         (Some(path), _) => Screen::File(path.clone()),
         (None, Some(url)) => Screen::Viewer(url.clone()),
@@ -38,6 +40,10 @@ pub fn run(common: &Common, args: &ViewArgs) -> CommandResult {
         }
     };
     let config = LiveConfig { screen, layout: args.layout, ..shows };
+    if let Some(recording) = &args.recording {
+        return played(args, recording, config);
+    }
+    let listening = wire::listen(&args.wire)?;
     let (session, keys, cameras) = (&listening.session, &listening.keys, &listening.cameras);
     let view = LiveView::start_explaining(session, keys, cameras, config, explain).map_err(failed)?;
     match ask_run_info(&listening.session, listening.keys.robot(), INFO_WAIT_MAX) {
@@ -51,15 +57,52 @@ pub fn run(common: &Common, args: &ViewArgs) -> CommandResult {
         Some(ended) => ended.map_err(failed)?,
         None => view.finish().map_err(failed)?,
     };
+    told(args, &figures);
+    Ok(())
+}
+
+fn told(args: &ViewArgs, figures: &ViewFigures) {
     if args.json {
-        print_json(&figures);
+        print_json(figures);
     } else {
         println!(
             "{} messages and {} pictures shown; left out: {} pictures, {} messages",
             figures.messages, figures.pictures, figures.pictures_left_out, figures.messages_left_out
         );
     }
+}
+
+/// All of a recording, as fast as it can be drawn.
+fn played(args: &ViewArgs, recording: &Path, config: LiveConfig) -> CommandResult {
+    let messages = messages_of(recording)?;
+    let bar = ProgressBar::new_spinner().with_style(assemble::style("{spinner} {pos} messages drawn"));
+    let figures = play(messages, config, &mut |count| bar.set_position(count));
+    bar.finish_and_clear();
+    let figures = figures.map_err(|error| match error {
+        PlayError::Screen(error) => failed(error),
+        PlayError::Read(error) if error.offset == 0 => CommandError::usage(error),
+        PlayError::Read(error) => CommandError::check(anyhow!("{error}; what came before it is shown")),
+    })?;
+    told(args, &figures);
     Ok(())
+}
+
+/// Of one file or several. A file that ends early, as a killed recorder leaves it, is fine up to there.
+fn messages_of(recording: &Path) -> CommandResult<impl Iterator<Item = Result<RecordedMessage, ReadError>>> {
+    let of_file = |path: PathBuf| -> Box<dyn Iterator<Item = Result<RecordedMessage, ReadError>>> {
+        match RecordingReader::open(&path) {
+            Ok(reader) => Box::new(reader),
+            Err(error) => Box::new(std::iter::once(Err(error))),
+        }
+    };
+    let whole = |message: Result<RecordedMessage, ReadError>| match message {
+        Err(error @ ReadError { problem: ReadProblem::Cut { .. }, .. }) => {
+            eprintln!("note: {error}");
+            None
+        }
+        other => Some(other),
+    };
+    Ok(files(recording).map_err(CommandError::usage)?.into_iter().flat_map(of_file).filter_map(whole))
 }
 
 /// Everything that is missing is found before anything is shown.

@@ -220,18 +220,23 @@ pub fn wire_to_observation(
     rgb: RgbImage,
     depth: Option<DepthImage>,
 ) -> Result<Observation, ConvertError> {
-    let intrinsics = match <[f64; 9]>::try_from(input.intrinsics.as_slice()) {
-        Ok(matrix) => Some(CameraIntrinsics::from_matrix(matrix, [input.width, input.height])?),
-        Err(_) if input.intrinsics.is_empty() => None,
-        Err(_) => {
-            let found = format!("{} numbers", input.intrinsics.len());
-            return Err(ConvertError::Value { what: "look.input.intrinsics", found, expected: "9 or none" });
-        }
-    };
+    let intrinsics = wire_to_look_intrinsics(input)?;
     let base_from_camera = input.base_from_camera.map(|pose| wire_to_pose(&pose, "base_from_camera")).transpose()?;
     let frame = Frame { stamp: wire_to_stamp(input.stamp)?, rgb, depth, intrinsics, base_from_camera };
     let state = input.state.clone().map(wire_to_state).transpose()?;
     Ok(Observation { sequence: look.sequence, frame, instruction: look.instruction.clone(), state })
+}
+
+/// The lens that a look was computed with, if the policy was told one.
+pub fn wire_to_look_intrinsics(input: &LookInput) -> Result<Option<CameraIntrinsics>, ConvertError> {
+    match <[f64; 9]>::try_from(input.intrinsics.as_slice()) {
+        Ok(matrix) => Ok(Some(CameraIntrinsics::from_matrix(matrix, [input.width, input.height])?)),
+        Err(_) if input.intrinsics.is_empty() => Ok(None),
+        Err(_) => {
+            let found = format!("{} numbers", input.intrinsics.len());
+            Err(ConvertError::Value { what: "look.input.intrinsics", found, expected: "9 or none" })
+        }
+    }
 }
 
 fn sketch_to_wire(sketch: &sketch::StageSketch) -> StageSketch {

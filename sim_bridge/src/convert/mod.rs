@@ -11,7 +11,7 @@ pub use action::{step_to_wire, wire_to_action};
 pub use camera::{FrameWire, wire_to_depth, wire_to_frame, wire_to_intrinsics, wire_to_rgb};
 pub use look::{
     LookFacts, LookFailureFacts, PolicyLabel, depth_crc32, look_to_wire, points_to_wire, rgb_crc32,
-    wire_to_observation, wire_to_points, wire_to_sketch,
+    wire_to_look_intrinsics, wire_to_observation, wire_to_points, wire_to_sketch,
 };
 pub use space::{
     pose_to_wire, stamp_to_wire, state_to_wire, wire_to_pose, wire_to_pose_stamped, wire_to_stamp, wire_to_state,

@@ -21,10 +21,9 @@ use egogrid_sim_bridge::message::{
     ActionChunk, Command, EpisodeMark, PointCloud2, PolicyLook, PolicyStatus, RosString, RunInfo, StageTime,
 };
 use rerun::{BarChart, LineStrips2D, Points3D, Radius, RecordingStream, Scalars, SeriesLines, TextDocument, TextLog};
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
-/// How long the layout waits for what it arranges.
-const LAYOUT_WAIT_MAX: Duration = Duration::from_secs(3);
 const PATCH_RGB: [u8; 4] = [255, 255, 255, 60];
 const SAMPLED_RGB: [u8; 3] = [0, 230, 190];
 
@@ -35,8 +34,32 @@ pub(super) struct Knows {
     /// `[rows, columns]` of the policy's patches.
     pub(super) patches: Option<[u32; 2]>,
     pub(super) layout: Use,
+    /// How long the layout waits for what it arranges.
+    pub(super) layout_wait: Duration,
     /// Says why, on request.
     pub(super) explain: Option<Explain>,
+}
+
+/// One message, heard or recorded.
+pub(super) struct Told<'a> {
+    /// As a recording calls it: `/egogrid/<robot>/…`.
+    pub(super) topic: &'a str,
+    /// When it came, nanoseconds since the UNIX epoch.
+    pub(super) log_ns: u64,
+    pub(super) payload: Cow<'a, [u8]>,
+}
+
+impl<'a> From<&'a Heard> for Told<'a> {
+    fn from(heard: &'a Heard) -> Self {
+        Self { topic: &heard.topic.name, log_ns: heard.log_ns, payload: heard.payload() }
+    }
+}
+
+impl Told<'_> {
+    /// What is behind the robot's name.
+    fn rest(&self) -> &str {
+        self.topic.splitn(4, '/').nth(3).unwrap_or_default()
+    }
 }
 
 /// What has been drawn, and what it was drawn of.
@@ -49,6 +72,7 @@ pub(super) struct Draw {
     plan: Plan,
     points: Option<(Vec<[f32; 3]>, bool)>,
     looks: i64,
+    episode: Option<u32>,
     at_ns: i64,
     mode: String,
     status: String,
@@ -89,6 +113,7 @@ impl Draw {
             plan: Plan::default(),
             points: None,
             looks: 0,
+            episode: None,
             at_ns: 0,
             mode: String::new(),
             status: String::new(),
@@ -105,55 +130,62 @@ impl Draw {
     }
 
     /// Pictures wait for their turn and may be older than what has been drawn: they are drawn now.
-    fn at(&mut self, heard: &Heard) {
-        self.at_ns = self.at_ns.max(i64::try_from(heard.log_ns).unwrap_or(i64::MAX));
+    fn at(&mut self, told: &Told<'_>) {
+        self.at_ns = self.at_ns.max(i64::try_from(told.log_ns).unwrap_or(i64::MAX));
         self.stream.set_timestamp_nanos_since_epoch("t", self.at_ns);
     }
 
+    /// Goes back: what comes next is drawn where it belongs, although later things have been drawn already.
+    pub(super) fn back_to(&mut self, log_ns: u64) {
+        self.at_ns = i64::try_from(log_ns).unwrap_or(i64::MAX);
+    }
+
     /// One message that is no picture.
-    pub(super) fn message(&mut self, heard: &Heard) -> Result<(), LogError> {
-        self.at(heard);
-        let payload = heard.payload();
-        let rest = heard.topic.name.splitn(4, '/').nth(3).unwrap_or_default();
+    pub(super) fn message(&mut self, told: &Told<'_>) -> Result<(), LogError> {
+        self.at(told);
+        let (payload, rest) = (&told.payload, told.rest());
         match rest {
             "state" => {
-                self.robot.state(&payload);
+                self.robot.state(payload);
                 self.state()
             }
-            "command" | "command_dry_run" => match self.robot.read::<Command>(&payload) {
+            "command" | "command_dry_run" => match self.robot.read::<Command>(payload) {
                 Some(command) => self.command(&command),
                 None => Ok(()),
             },
-            "look" => match self.robot.read::<PolicyLook>(&payload) {
+            "look" => match self.robot.read::<PolicyLook>(payload) {
                 Some(look) => self.look(&look),
                 None => Ok(()),
             },
-            "status" => match self.robot.read::<PolicyStatus>(&payload) {
+            "status" => match self.robot.read::<PolicyStatus>(payload) {
                 Some(status) => self.status(&status),
                 None => Ok(()),
             },
-            "action" => match self.robot.read::<ActionChunk>(&payload) {
+            "action" => match self.robot.read::<ActionChunk>(payload) {
                 Some(chunk) => chunk
                     .reasons
                     .iter()
                     .try_for_each(|reason| self.say("WARN", format!("gate, step {}: {}", reason.step, reason.detail))),
                 None => Ok(()),
             },
-            "episode" => match self.robot.read::<EpisodeMark>(&payload) {
-                Some(mark) => self.say("INFO", words::episode(&mark)),
+            "episode" => match self.robot.read::<EpisodeMark>(payload) {
+                Some(mark) => {
+                    self.episode = Some(mark.episode);
+                    self.say("INFO", words::episode(&mark))
+                }
                 None => Ok(()),
             },
-            "instruction" => match self.robot.read::<RosString>(&payload) {
+            "instruction" => match self.robot.read::<RosString>(payload) {
                 Some(instruction) => self.say("INFO", format!("instruction: {}", instruction.data)),
                 None => Ok(()),
             },
-            "run_info" => match self.robot.read::<RunInfo<'_>>(&payload) {
+            "run_info" => match self.robot.read::<RunInfo<'_>>(payload) {
                 Some(info) => self.run_info(&info),
                 None => Ok(()),
             },
             _ => {
                 if let Some((camera, part)) = rest.strip_prefix("camera/").and_then(|rest| rest.split_once('/')) {
-                    self.robot.camera(camera, part, &payload);
+                    self.robot.camera(camera, part, payload);
                 }
                 Ok(())
             }
@@ -161,14 +193,13 @@ impl Draw {
     }
 
     /// The newest pictures, one of `shrink` pixels of each side.
-    pub(super) fn pictures(&mut self, heard: &[Heard], shrink: u32) -> Result<(), LogError> {
-        for one in heard {
+    pub(super) fn pictures(&mut self, told: &[Told<'_>], shrink: u32) -> Result<(), LogError> {
+        for one in told {
             self.at(one);
-            let payload = one.payload();
-            let rest = one.topic.name.splitn(4, '/').nth(3).unwrap_or_default();
+            let (payload, rest) = (&one.payload, one.rest());
             if let Some((camera, part)) = rest.strip_prefix("camera/").and_then(|rest| rest.split_once('/')) {
-                self.robot.camera(camera, part, &payload);
-            } else if let Some(cloud) = self.robot.read::<PointCloud2<'_>>(&payload) {
+                self.robot.camera(camera, part, payload);
+            } else if let Some(cloud) = self.robot.read::<PointCloud2<'_>>(payload) {
                 let in_base = cloud.header.frame_id == "base";
                 self.points = wire_to_points(&cloud).ok().map(|points| (points, in_base));
             }
@@ -182,14 +213,14 @@ impl Draw {
             let has = (seen.frame.depth.is_some(), seen.frame.base_from_camera.is_some());
             let first = *self.first_picture.get_or_insert_with(Instant::now);
             let due = match self.laid_out {
-                None => has == (true, true) || first.elapsed() >= LAYOUT_WAIT_MAX,
+                None => has == (true, true) || first.elapsed() >= self.knows.layout_wait,
                 Some(before) => (!before.0 && has.0) || (!before.1 && has.1),
             };
             if due {
                 layouts::send(&self.stream, self.knows.layout, &seen, self.knows.tokens.is_some())?;
                 self.laid_out = Some(has);
             }
-            self.scene.seen(&self.stream, &seen, None)?;
+            self.scene.seen(&self.stream, &seen, self.episode)?;
             self.panels.seen(&self.stream, &seen)?;
             self.patches(&seen.frame)?;
             self.sampled(&seen.frame)?;

@@ -9,16 +9,18 @@ mod layouts;
 mod mailbox;
 mod pace;
 mod plan;
+mod played;
 mod robot;
 mod words;
 
 pub use explain::ExplainConfig;
 pub use layouts::Use;
+pub use played::{PlayError, play};
 
 use super::tokens::TokenSpace;
 use super::{FILE_FLUSH, OpenError, VIEWER_FLUSH, answers, builder};
 use crate::background::lower_priority;
-use draw::{Draw, Knows};
+use draw::{Draw, Knows, Told};
 use egogrid_action_grids::ActionTokenizer;
 use egogrid_policies::bundle::Bundle;
 use egogrid_runtime::endpoint::EndpointError;
@@ -36,6 +38,8 @@ use std::time::{Duration, Instant};
 
 /// Longest sleep of the view's thread.
 const TURN_MAX: Duration = Duration::from_millis(50);
+/// How long the layout waits for what it arranges: depth may come later, and where the camera is only the first look says.
+const LAYOUT_WAIT_MAX: Duration = Duration::from_secs(3);
 /// How often the view tells how it keeps up.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How long rerun may take for its last bytes.
@@ -162,7 +166,8 @@ impl LiveView {
         };
         let stream = open(&config.screen)?;
         let tokens = config.tokenizer.map(TokenSpace::new);
-        let knows = Knows { tokens, patches: config.patches, layout: config.layout, explain };
+        let knows =
+            Knows { tokens, patches: config.patches, layout: config.layout, layout_wait: LAYOUT_WAIT_MAX, explain };
         let mailbox = Arc::<Mailbox>::default();
         let (end, ended) = sync_channel(1);
         let inbox = Arc::clone(&mailbox);
@@ -226,13 +231,14 @@ fn run(mailbox: &Mailbox, stream: RecordingStream, knows: Knows) -> Result<ViewF
     let mut told = Instant::now();
     while let Some(messages) = mailbox.messages(TURN_MAX) {
         figures.messages += messages.len() as u64;
-        messages.iter().try_for_each(|heard| draw.message(heard))?;
+        messages.iter().try_for_each(|heard| draw.message(&heard.into()))?;
         let now = Instant::now();
         if pace.is_due(now) {
             let pictures = mailbox.pictures();
             if !pictures.is_empty() {
                 figures.pictures += pictures.len() as u64;
-                draw.pictures(&pictures, pace.shrink())?;
+                let told: Vec<Told<'_>> = pictures.iter().map(Told::from).collect();
+                draw.pictures(&told, pace.shrink())?;
                 pace.drawn(now, now.elapsed());
             }
         }

@@ -7,7 +7,7 @@ use egogrid_runtime::camera::{CameraIntrinsics, DepthImage, Frame, RgbImage, Sta
 use egogrid_runtime::observation::EndEffectorState;
 use egogrid_sim_bridge::codec::{Message, decode};
 use egogrid_sim_bridge::convert::{
-    wire_to_depth, wire_to_intrinsics, wire_to_pose, wire_to_rgb, wire_to_stamp, wire_to_state,
+    wire_to_depth, wire_to_intrinsics, wire_to_look_intrinsics, wire_to_pose, wire_to_rgb, wire_to_stamp, wire_to_state,
 };
 use egogrid_sim_bridge::message::{CameraInfo, EndEffectorState as StateWire, Image, PolicyLook};
 use nalgebra::Isometry3;
@@ -49,6 +49,8 @@ impl CameraNow {
 pub(super) struct Robot {
     pub(super) cameras: BTreeMap<String, CameraNow>,
     pub(super) state: Option<EndEffectorState>,
+    /// Whether that is of a look, because nobody else told.
+    of_look: bool,
     /// Payloads that could not be read.
     pub(super) unreadable: u64,
 }
@@ -80,13 +82,23 @@ impl Robot {
         let read = decode::<StateWire>(payload).ok().and_then(|wire| wire_to_state(wire).ok());
         self.unreadable += u64::from(read.is_none());
         self.state = read.or(self.state.take());
+        self.of_look = false;
     }
 
     /// Where the policy has its camera.
     pub(super) fn look(&mut self, look: &PolicyLook) {
         let Some(input) = &look.input else { return };
         let pose = input.base_from_camera.as_ref().and_then(|pose| wire_to_pose(pose, "base_from_camera").ok());
-        self.cameras.entry(input.camera.clone()).or_default().base_from_camera = pose;
+        let camera = self.cameras.entry(input.camera.clone()).or_default();
+        camera.base_from_camera = pose;
+        // A frozen recording has looks and their pictures only: then they say what calibration and robot say otherwise.
+        if camera.intrinsics.is_none() {
+            camera.intrinsics = wire_to_look_intrinsics(input).ok().flatten();
+        }
+        if self.state.is_none() || self.of_look {
+            self.state = input.state.clone().and_then(|state| wire_to_state(state).ok());
+            self.of_look = true;
+        }
     }
 }
 
