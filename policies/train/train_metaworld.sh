@@ -2,7 +2,7 @@
 # From nothing to a checkpoint like the shipped one: data, cloning, DAgger rounds, validation, the ablation.
 # Usage: policies/train/train_metaworld.sh WORK_DIR      (resumes: what exists is not made again)
 #        QUICK=1 … runs every step once with almost no data, in minutes: a check of the machine, not a policy.
-# Needs: a Python with policies/train/requirements.lock installed (PYTHON=... to choose it), EGL. One core, about 1.5 h.
+# Needs: a Python with policies/train/requirements.lock installed (PYTHON=... to choose it), EGL. One core, about 1.5 h of processor time.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 work="${1:?usage: train_metaworld.sh WORK_DIR}"

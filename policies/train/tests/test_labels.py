@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from egogrid_metaworld import MetaWorldEnv
+from egogrid_train import grid
+from egogrid_train.ceiling import exact_episode, gridded_episode
 from egogrid_train.episodes import CHUNK, FINAL_SEEDS_FROM, TRAINING_SEEDS, VALIDATION_SEEDS, chunk_label
 from egogrid_train.expert import TASKS, door_open, expert_for
 
@@ -44,3 +46,14 @@ def test_the_corrected_door_expert_opens_the_doors_on_which_the_original_hangs()
 def test_no_seed_serves_two_purposes():
     assert set(TRAINING_SEEDS).isdisjoint(VALIDATION_SEEDS)
     assert max(max(TRAINING_SEEDS), max(VALIDATION_SEEDS)) < FINAL_SEEDS_FROM
+
+
+@pytest.mark.parametrize("task", ("window-close", "reach", "push", "pick-place", "peg-insert-side"))
+def test_experts_of_mt10_succeed_in_chunks_through_a_grid_with_a_gripper_that_is_open_or_closed(task):
+    """And forgive positions that are told 1 cm wrong, new every chunk."""
+    env = MetaWorldEnv(112)
+    seeds = VALIDATION_SEEDS[:3]
+    cells = grid.fit(np.array([move[:3] for seed in seeds for move in exact_episode(env, task, seed)[2]]))
+    for seed in seeds:
+        for sigma_m in (0.0, 0.01):
+            assert gridded_episode(env, task, seed, cells, sigma_m)[0], (seed, sigma_m)

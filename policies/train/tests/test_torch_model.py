@@ -8,7 +8,7 @@ import torch
 from egogrid_metaworld import instruction
 from egogrid_train import checkpoint, grid, policy, train
 from egogrid_train.data import nearest_cells, soft_targets
-from egogrid_train.expert import TASKS
+from egogrid_train.expert import MT5
 from egogrid_train.model import frequency_encoding, prefix_mask
 from egogrid_train.text import prompt_ids
 from safetensors.torch import load_file
@@ -21,7 +21,7 @@ def trainee():
 
 def saved(path, made):
     labels = np.zeros((3, 4, 4), np.float32)
-    checkpoint.save(path, made.materialized(), made_grid(), checkpoint.Ego3d(), checkpoint.statistics_of(labels, 1), 4)
+    checkpoint.save(path, made.materialized(), made_grid(), checkpoint.Ego3d(), checkpoint.statistics_of(labels, 1), 4, "made/1.0.0")
 
 
 def made_grid():
@@ -57,8 +57,8 @@ def test_greedy_decoding_with_a_cache_agrees_with_one_pass_without(tmp_path):
     model, config = runner.model, runner.model.config
     rng = np.random.default_rng(1)
     rgb, depth_m = rng.integers(0, 256, (5, 112, 112, 3), np.uint8), rng.uniform(1, 2, (5, 16, 16)).astype(np.float32)
-    together = runner.tokens(list(TASKS), rgb, depth_m)
-    for index, task in enumerate(TASKS):
+    together = runner.tokens(list(MT5), rgb, depth_m)
+    for index, task in enumerate(MT5):
         text_ids = torch.tensor([prompt_ids(instruction(task), 0)])
         pixels = torch.from_numpy((rgb[index : index + 1].transpose(0, 3, 1, 2) / 255).astype(np.float32)) * 2 - 1
         fed = torch.from_numpy(together[index, :-1])[None] - config.action_begin

@@ -51,3 +51,11 @@ def test_the_frame_is_applied():
     depth_m = np.ones((16, 16))
     moved = points_m(depth_m, k, (112, 112), 112, frame) - points_m(depth_m, k, (112, 112), 112, np.eye(4))
     assert moved == pytest.approx(np.tile([1, 2, 3], (64, 4)), abs=1e-6)
+
+
+def test_more_depth_cells_a_patch_are_row_major_too():
+    depth_m = np.arange(1, 1025, dtype=np.float64).reshape(32, 32)
+    k = np.array([[100.0, 0, 64], [0, 100.0, 64], [0, 0, 1]])
+    points = points_m(depth_m, k, (128, 128), 128, np.eye(4), 4)
+    assert points.shape == (64, 48)
+    assert points[9, 2::3] == pytest.approx(depth_m[4:8, 4:8].ravel())

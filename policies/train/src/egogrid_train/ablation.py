@@ -10,8 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from egogrid_train.evaluate import wilson
-from egogrid_train.expert import TASKS
+from egogrid_train.expert import MT5
+from egogrid_train.statistics import wilson
 
 SEEDS = (1, 2, 3)
 ARMS = {"with Ego3D": [], "without Ego3D": ["--no-ego3d"]}
@@ -31,16 +31,16 @@ def main() -> None:
             run = args.work_dir / f"{arm.replace(' ', '_').lower()}_{seed}"
             if not (run / "summary.json").exists():
                 subprocess.run([*python, "egogrid_train.train", args.data_dir, run, "--steps", str(args.steps), "--batch", "32",
-                                "--lr", "1.5e-3", "--seed", str(seed), "--grid", args.grid, *options], check=True)
+                                "--lr", "1.5e-3", "--seed", str(seed), "--grid", args.grid, "--tasks", *MT5, *options], check=True)
             if not (run / "validation.json").exists():
                 subprocess.run([*python, "egogrid_train.evaluate", run / "checkpoint", "--episodes", str(args.episodes),
-                                "--json", run / "validation.json"], check=True)
+                                "--tasks", *MT5, "--json", run / "validation.json"], check=True)
     table = {}
     for arm in ARMS:
         runs = [args.work_dir / f"{arm.replace(' ', '_').lower()}_{seed}" for seed in SEEDS]
         rows = [json.loads((run / "validation.json").read_text())["tasks"] for run in runs]
         pooled = {}
-        for name in (*TASKS, "all"):
+        for name in (*MT5, "all"):
             won, played = (sum(row[name][key] for row in rows) for key in ("successes", "episodes"))
             pooled[name] = {"successes": won, "episodes": played, "wilson95": [round(x, 3) for x in wilson(won, played)]}
         table[arm] = {"pooled": pooled, "by_seed": [row["all"]["successes"] for row in rows],

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from egogrid_metaworld import MetaWorldEnv
 from egogrid_train.episodes import EPISODE_STEPS_MAX, NATIVE_PX, VALIDATION_SEEDS
-from egogrid_train.expert import TASKS, expert_for
+from egogrid_train.expert import MT5, expert_for
 from tqdm import tqdm
 
 
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=10, help="of each task (default: %(default)s)")
     args = parser.parse_args()
     env = MetaWorldEnv(NATIVE_PX)
-    episodes = [(task, seed) for task in TASKS for seed in VALIDATION_SEEDS[: args.episodes]]
+    episodes = [(task, seed) for task in MT5 for seed in VALIDATION_SEEDS[: args.episodes]]
     found = [row for task, seed in tqdm(episodes, unit="episode") for row in rows(env, task, seed)]
     np.save(args.out, np.array(found))
     print(f"{args.out}: {len(found)} actions of {len(episodes)} episodes")

@@ -21,7 +21,6 @@ from egogrid_train.grid import ACTION_TOKENS, BINS, Grid
 from egogrid_train.model import ModelConfig, SpatialVla
 from safetensors.torch import load_file, save_file
 
-STATISTICS_KEY = "metaworld_mt5/1.0.0"
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,11 @@ class Ego3d:
     center_m: tuple[float, float, float] = (0.0, 0.65, 0.1)
     scale_m: float = 0.5
 
+    def normalized(self, points: np.ndarray) -> np.ndarray:
+        """Points `[..., 3 k]` in metres to f32, as they enter the encoding."""
+        center = np.tile(self.center_m, points.shape[-1] // 3).astype(np.float32)
+        return (points - center) / np.float32(self.scale_m)
+
 
 def _config(c: ModelConfig, ego3d: Ego3d, steps_executed: int) -> dict:
     return {
@@ -39,7 +43,7 @@ def _config(c: ModelConfig, ego3d: Ego3d, steps_executed: int) -> dict:
         "architectures": ["SpatialVLAForConditionalGeneration"],
         "auto_map": {"AutoConfig": "configuration_spatialvla.SpatialVLAConfig",
                      "AutoModel": "modeling_spatialvla.SpatialVLAForConditionalGeneration"},
-        "bos_token_id": 2, "ego3d_patch_reso": 2, "eos_token_id": 1, "hidden_size": c.width,
+        "bos_token_id": 2, "ego3d_patch_reso": c.reso, "eos_token_id": 1, "hidden_size": c.width,
         "image_token_index": c.image_token, "model_type": "spatialvla", "n_freqs": c.n_freqs,
         "num_hidden_layers": c.layers, "pad_token_id": 0, "projection_dim": c.width, "spatial_token_num": c.action_count,
         "text_config": {
@@ -75,7 +79,7 @@ def _statistics(moves: np.ndarray, grippers: np.ndarray, counts: dict) -> dict:
     }, **counts}
 
 
-def _processor(grid: Grid, statistics: dict) -> dict:
+def _processor(grid: Grid, statistics: dict, key: str) -> dict:
     axes = dict(zip(("theta_bins", "phi_bins", "r_bins"), (edges.tolist() for edges in grid.edges), strict=True))
     camera = {"intrinsic": NEAR_CAMERA.intrinsics_px(NATIVE_PX).tolist(), "height": NATIVE_PX, "width": NATIVE_PX}
     angles = ("roll_bins", "pitch_bins", "yaw_bins")
@@ -90,15 +94,15 @@ def _processor(grid: Grid, statistics: dict) -> dict:
         "auto_map": {"AutoProcessor": "processing_spatialvla.SpatialVLAProcessor"},
         "bin_policy": {"rotation": {angle: [-1.0, 1.0] for angle in angles}, "translation": axes},
         "egogrid": {"cell_points": {"translation": grid.points.tolist()}},
-        "intrinsic_config": {"default": camera, STATISTICS_KEY: camera},
+        "intrinsic_config": {"default": camera, key: camera},
         "min_sigma": 0.0, "num_obs_steps": 1, "obs_delta": 1, "processor_class": "SpatialVLAProcessor",
-        "statistics": {STATISTICS_KEY: statistics},
+        "statistics": {key: statistics},
     }
 
 
 def save(
     directory: Path, model: SpatialVla, grid: Grid, ego3d: Ego3d, statistics: dict, steps_executed: int,
-    ego3d_used: bool = True,
+    key: str, ego3d_used: bool = True,
 ) -> None:
     """Written beside `directory`, then renamed: a reader never meets half a checkpoint."""
     partial = directory.with_name(directory.name + ".partial")
@@ -113,7 +117,7 @@ def save(
     if not ego3d_used:
         config["egogrid"]["ablation_ego3d"] = False
     write("config.json", config)
-    write("processor_config.json", _processor(grid, statistics))
+    write("processor_config.json", _processor(grid, statistics, key))
     write("generation_config.json", {"_from_model_config": True, "bos_token_id": 2, "cache_implementation": "hybrid",
                                      "eos_token_id": 1, "pad_token_id": 0, "transformers_version": "4.47.0"})
     write("preprocessor_config.json", {
@@ -140,25 +144,40 @@ def statistics_of(labels: np.ndarray, episodes: int) -> dict:
     return _statistics(flat[:, :3] * STEP_M_MAX, (1 - flat[:, 3]) / 2, counts)
 
 
-def load(directory: Path) -> tuple[SpatialVla, Ego3d, Grid]:
-    """The reverse of `save`."""
+def config_of(directory: Path) -> ModelConfig:
+    """Sizes of the network in a checkpoint."""
     config = json.loads((directory / "config.json").read_text())
-    processor = json.loads((directory / "processor_config.json").read_text())
-    textual, vision, own = config["text_config"], config["vision_config"], config["egogrid"]
-    model = SpatialVla(ModelConfig(
+    textual, vision = config["text_config"], config["vision_config"]
+    return ModelConfig(
         vocab_size=textual["vocab_size"], action_begin=config["action_token_begin_idx"],
         image_token=config["image_token_index"], action_count=config["spatial_token_num"],
         image_px=vision["image_size"], patch_px=vision["patch_size"], vision_width=vision["hidden_size"],
         vision_layers=vision["num_hidden_layers"], vision_heads=vision["num_attention_heads"],
         vision_mlp=vision["intermediate_size"], width=textual["hidden_size"], layers=textual["num_hidden_layers"],
         heads=textual["num_attention_heads"], kv_heads=textual["num_key_value_heads"], head_dim=textual["head_dim"],
-        mlp=textual["intermediate_size"], n_freqs=config["n_freqs"],
+        mlp=textual["intermediate_size"], n_freqs=config["n_freqs"], reso=config["ego3d_patch_reso"],
         # Not in the released format: only the ablation's checkpoints say false, and no runtime loads those.
-        ego3d=own.get("ablation_ego3d", True),
-    ))
+        ego3d=config["egogrid"].get("ablation_ego3d", True),
+    )
+
+
+def ego3d_of(directory: Path) -> Ego3d:
+    own = json.loads((directory / "config.json").read_text())["egogrid"]
+    return Ego3d(own["ego3d_frame"], tuple(own["ego3d_center_m"]), own["ego3d_scale_m"])
+
+
+def statistics_in(directory: Path) -> tuple[str, dict]:
+    """The one statistics key of our checkpoints, and what stands under it."""
+    [(key, statistics)] = json.loads((directory / "processor_config.json").read_text())["statistics"].items()
+    return key, statistics
+
+
+def load(directory: Path) -> tuple[SpatialVla, Ego3d, Grid]:
+    """The reverse of `save`."""
+    processor = json.loads((directory / "processor_config.json").read_text())
+    model = SpatialVla(config_of(directory))
     model.load_state_dict({name: tensor.to(torch.float32) for name, tensor in load_file(directory / "model.safetensors").items()})
     axes = processor["bin_policy"]["translation"]
     edges = tuple(np.array(axes[name]) for name in ("theta_bins", "phi_bins", "r_bins"))
     points = np.array(processor["egogrid"]["cell_points"]["translation"])
-    ego3d = Ego3d(own["ego3d_frame"], tuple(own["ego3d_center_m"]), own["ego3d_scale_m"])
-    return model, ego3d, grids.Grid(edges, points, np.zeros(len(points), int))
+    return model, ego3d_of(directory), grids.Grid(edges, points, np.zeros(len(points), int))

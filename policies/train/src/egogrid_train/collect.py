@@ -8,7 +8,7 @@ from pathlib import Path
 
 from egogrid_metaworld import MetaWorldEnv
 from egogrid_train.episodes import NATIVE_PX, Frames, expert_episode
-from egogrid_train.expert import TASKS
+from egogrid_train.expert import MT5, TASKS
 from tqdm import tqdm
 
 SEEDS_PER_SHARD = 8
@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=64, help="per task")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--every", type=int, default=3, help="label every n-th state")
-    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
+    parser.add_argument("--tasks", nargs="+", default=list(MT5), choices=TASKS)
     args = parser.parse_args()
     args.data_dir.mkdir(parents=True, exist_ok=True)
     env, won, played = MetaWorldEnv(NATIVE_PX), 0, 0

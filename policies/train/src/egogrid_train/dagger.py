@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from egogrid_train.episodes import TRAINING_SEEDS, Frames
-from egogrid_train.expert import TASKS
+from egogrid_train.expert import MT5, TASKS
 from egogrid_train.play import play
 from egogrid_train.policy import TorchPolicy
 from tqdm import tqdm
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, required=True)
     parser.add_argument("--episodes", type=int, default=16, help="per task")
     parser.add_argument("--steps-executed", type=int, default=4)
-    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
+    parser.add_argument("--tasks", nargs="+", default=list(MT5), choices=TASKS)
     args = parser.parse_args()
     last = args.first_seed + args.episodes - 1
     if args.first_seed not in TRAINING_SEEDS or last not in TRAINING_SEEDS:
@@ -40,7 +40,7 @@ def main() -> None:
             bar.set_postfix(success=f"{sum(map(sum, won.values()))}/{sum(map(len, won.values()))}")
 
         for first in range(args.first_seed, last + 1, SEEDS_PER_SHARD):
-            path = args.data_dir / f"policy_{first:05}_{'+'.join(args.tasks) if len(args.tasks) < len(TASKS) else 'all'}.npz"
+            path = args.data_dir / f"policy_{first:05}_{'+'.join(args.tasks) if tuple(args.tasks) != MT5 else 'all'}.npz"
             if path.exists():
                 bar.update(SEEDS_PER_SHARD * len(args.tasks))
                 continue

@@ -3,16 +3,17 @@
 From: the `.npz` shards of `episodes.py`. To: batches with soft targets.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
 import torch
 from egogrid_metaworld import NEAR_CAMERA
 from egogrid_train.checkpoint import Ego3d
-from egogrid_train.episodes import NATIVE_PX, SIZE_PX, TRAINING_SEEDS
+from egogrid_train.episodes import DEPTH_UNIT_M, NATIVE_PX, TRAINING_SEEDS
 from egogrid_train.expert import TASKS
 from egogrid_train.grid import Grid
-from egogrid_train.vision_input import points_m
+from egogrid_train.vision_input import View, points_m
 
 SOFT_SIGMA = 0.16
 """Wide on purpose: labels pile up on the faces of the cube, and under a narrow kernel an unsure model's most likely
@@ -20,11 +21,12 @@ cell is a face although most of its mass lies between the faces. For a sure mode
 
 
 class FrameStore:
-    """All frames of a folder. `refresh` reads shards that are new; sampling is balanced over tasks by `task_weights`."""
+    """All frames of a folder, as one `View` sees them. `refresh` reads shards that are new; sampling is balanced over
+    tasks by `task_weights`. What a view makes of a shard is kept beside the shards: resizing is slower than training."""
 
-    def __init__(self, folder: Path, ego3d: Ego3d, shards_max: int | None = None) -> None:
-        self._folder, self._ego3d, self._shards_max = folder, ego3d, shards_max
-        self._read: set[str] = set()
+    def __init__(self, folder: Path, ego3d: Ego3d, view: View, shards_max: int | None = None) -> None:
+        self._folder, self._ego3d, self._view, self._shards_max = folder, ego3d, view, shards_max
+        self.read: list[str] = []
         self.rgb: list[np.ndarray] = []
         self.points: list[np.ndarray] = []
         self.label: list[np.ndarray] = []
@@ -34,26 +36,53 @@ class FrameStore:
 
     def refresh(self) -> int:
         """Reads new shards in name order; returns how many."""
+        paths = sorted(p for p in self._folder.glob("*.npz") if ".partial" not in p.name)
+        new = [path.name for path in paths[: self._shards_max] if path.name not in self.read]
+        self.add(new)
+        return len(new)
+
+    def add(self, names: list[str]) -> None:
+        """Reads these shards, in this order: a resumed run sees its frames where they were."""
         frame = NEAR_CAMERA.base_from_camera() if self._ego3d.frame == "base" else np.eye(4)
-        paths = sorted(p for p in self._folder.glob("*.npz") if not p.name.endswith(".partial.npz"))
-        new = [path for path in paths[: self._shards_max] if path.name not in self._read]
-        for path in new:
-            with np.load(path) as shard:
-                if not set(shard["seed"].tolist()) <= set(TRAINING_SEEDS):
-                    raise ValueError(f"{path} holds seeds outside {TRAINING_SEEDS}; it must not be trained on")
-                points = points_m(shard["depth_m"], NEAR_CAMERA.intrinsics_px(NATIVE_PX), (NATIVE_PX,) * 2, SIZE_PX, frame)
-                center = np.tile(self._ego3d.center_m, 4).astype(np.float32)
-                self.points.append((points - center) / np.float32(self._ego3d.scale_m))
-                self.rgb.append(shard["rgb"])
-                self.label.append(shard["label"])
-                self.task.append(shard["task"])
-                self.episodes += len(np.unique(shard["seed"]))
-            self._read.add(path.name)
-        if new:
+        k, native_px = NEAR_CAMERA.intrinsics_px(NATIVE_PX), (NATIVE_PX, NATIVE_PX)
+        for name in names:
+            seen = self._seen(self._folder / name)
+            points = points_m(seen["depth_m"], k, native_px, self._view.size_px, frame, self._view.reso)
+            self.points.append(self._ego3d.normalized(points))
+            self.rgb.append(seen["rgb"])
+            self.label.append(seen["label"])
+            self.task.append(seen["task"])
+            self.episodes += len(set(zip(seen["task"].tolist(), seen["seed"].tolist(), strict=True)))
+            self.read.append(name)
+        if names:
             self.where = np.concatenate([
                 np.stack([np.full(len(task), shard), np.arange(len(task))], 1) for shard, task in enumerate(self.task)
             ])
-        return len(new)
+            tasks = self.tasks()
+            self._by_task = [self.where[tasks == index] for index in range(len(TASKS))]
+
+    def _seen(self, path: Path) -> dict[str, np.ndarray]:
+        kept = self._folder / f"view_{self._view.size_px}_{self._view.patch_px}_{self._view.reso}" / path.name
+        if kept.exists():
+            with np.load(kept) as file:
+                return dict(file)
+        with np.load(path) as shard:
+            seed = shard["seed"]
+            if not set(seed.tolist()) <= set(TRAINING_SEEDS):
+                raise ValueError(f"{path} holds seeds outside {TRAINING_SEEDS}; it must not be trained on")
+            views = [self._view.of(rgb, depth * np.float32(DEPTH_UNIT_M))
+                     for rgb, depth in zip(shard["rgb"], shard["depth"], strict=True)]
+            rgb, depth_m = (np.stack(part) for part in zip(*views, strict=True))
+            seen = {"rgb": rgb, "depth_m": depth_m, "label": shard["label"], "task": shard["task"], "seed": seed}
+        kept.parent.mkdir(exist_ok=True)
+        partial = kept.with_name(f"{kept.stem}.partial.{os.getpid()}.npz")
+        np.savez(partial, **seen)
+        partial.rename(kept)
+        return seen
+
+    def count(self, task: str) -> int:
+        """Frames of one task."""
+        return len(self._by_task[TASKS.index(task)]) if self.read else 0
 
     def labels(self) -> np.ndarray:
         """f32 `[frames, 4, 4]`."""
@@ -64,9 +93,6 @@ class FrameStore:
 
     def batch(self, rng: np.random.Generator, size: int, task_weights: np.ndarray) -> tuple:
         """Task indices, u8 pixels `[size, 3, h, w]`, points, labels: tasks by weight, frames evenly within a task."""
-        if not hasattr(self, "_by_task") or sum(map(len, self._by_task)) != len(self.where):
-            tasks = self.tasks()
-            self._by_task = [self.where[tasks == index] for index in range(len(TASKS))]
         chosen = rng.choice(len(TASKS), size, p=task_weights / task_weights.sum())
         rows = [self._by_task[task][rng.integers(len(self._by_task[task]))] for task in chosen]
         rgb = np.stack([self.rgb[shard][row] for shard, row in rows])

@@ -5,19 +5,18 @@ The label of a state is rolled forward from it: the simulator is saved, the clea
 restored. The recording's own noisy future would be the wrong label.
 """
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import mujoco
 import numpy as np
-from egogrid_metaworld import MetaWorldEnv
+from egogrid_metaworld import MetaWorldEnv, Observation
 from egogrid_train.expert import TASKS, expert_for
-from egogrid_train.vision_input import RESO, cell_depth_m, resize_rgb
 
 CHUNK = 4
-SIZE_PX = 112
-PATCH_PX = 14
-CELLS = SIZE_PX // PATCH_PX * RESO
+DEPTH_UNIT_M = 1e-4
+"""Depth in shards is u16 in tenths of a millimetre; 0 = no measurement."""
 NATIVE_PX = 224
 EPISODE_STEPS_MAX = 200
 NOISE_SIGMAS = (0.0, 0.3, 0.6, 1.0)
@@ -66,35 +65,33 @@ def chunk_label(env: MetaWorldEnv, expert) -> np.ndarray:
 
 @dataclass
 class Frames:
-    """Rows of a shard. `task` indexes `TASKS`; `label` is in the benchmark's units, `[-1, 1]`."""
+    """Rows of a shard: the camera's own pictures, so that any `View` can be trained on it. `task` indexes `TASKS`;
+    `label` is in the benchmark's units, `[-1, 1]`."""
 
     rgb: list = field(default_factory=list)
-    depth_m: list = field(default_factory=list)
+    depth: list = field(default_factory=list)
     task: list = field(default_factory=list)
     label: list = field(default_factory=list)
     seed: list = field(default_factory=list)
 
-    def add(self, task: str, seed: int, rgb: np.ndarray, depth_m: np.ndarray, label: np.ndarray) -> None:
-        self.rgb.append(rgb)
-        self.depth_m.append(depth_m)
+    def add(self, task: str, seed: int, look: Observation, label: np.ndarray) -> None:
+        depth = np.round(look.depth_m / DEPTH_UNIT_M)
+        if not (0 <= depth.min() and depth.max() <= np.iinfo(np.uint16).max):
+            raise ValueError(f"depth {look.depth_m.min()} to {look.depth_m.max()} m does not fit a shard's u16 of {DEPTH_UNIT_M} m")
+        self.rgb.append(look.rgb)
+        self.depth.append(depth.astype(np.uint16))
         self.task.append(TASKS.index(task))
         self.label.append(label)
         self.seed.append(seed)
 
     def save(self, path: Path) -> None:
         """Appears under its name only when complete: a running trainer may read the folder at any time."""
-        partial = path.with_suffix(".partial.npz")
+        partial = path.with_name(f"{path.stem}.partial.{os.getpid()}.npz")
         np.savez(
-            partial, rgb=np.array(self.rgb, np.uint8), depth_m=np.array(self.depth_m, np.float32),
+            partial, rgb=np.array(self.rgb, np.uint8), depth=np.array(self.depth, np.uint16),
             task=np.array(self.task, np.uint8), label=np.array(self.label, np.float32), seed=np.array(self.seed, np.int64),
         )
         partial.rename(path)
-
-
-def seen(env: MetaWorldEnv) -> tuple[np.ndarray, np.ndarray]:
-    """The present picture u8 `[112, 112, 3]` and cell depths f32 `[16, 16]`."""
-    observation = env.observe()
-    return resize_rgb(observation.rgb, SIZE_PX), cell_depth_m(observation.depth_m, CELLS)
 
 
 def start(env: MetaWorldEnv, task: str, seed: int, rng: np.random.Generator, shaken: bool) -> None:
@@ -116,7 +113,7 @@ def expert_episode(env: MetaWorldEnv, task: str, seed: int, frames: Frames, ever
     noise = np.zeros(3)
     for step in range(EPISODE_STEPS_MAX):
         if step % every == offset:
-            frames.add(task, seed, *seen(env), chunk_label(env, expert))
+            frames.add(task, seed, env.observe(), chunk_label(env, expert))
         if step % NOISE_HELD_STEPS == 0:
             noise = rng.normal(0, 1, 3) * sigma
         action = expert(env.privileged().obs)

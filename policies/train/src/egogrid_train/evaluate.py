@@ -6,23 +6,15 @@ episode. This is for choosing between checkpoints; the figures of the card come 
 
 import argparse
 import json
-import math
 from pathlib import Path
 
 import torch
 from egogrid_train.episodes import VALIDATION_SEEDS
-from egogrid_train.expert import TASKS
+from egogrid_train.expert import MT5, TASKS
 from egogrid_train.play import Played, play
 from egogrid_train.policy import TorchPolicy
+from egogrid_train.statistics import wilson
 from tqdm import tqdm
-
-
-def wilson(successes: int, episodes: int, z: float = 1.959964) -> tuple[float, float]:
-    """95 % interval of a success rate."""
-    rate, z2 = successes / episodes, z * z
-    middle = rate + z2 / (2 * episodes)
-    half = z * math.sqrt(rate * (1 - rate) / episodes + z2 / (4 * episodes**2))
-    return (middle - half) / (1 + z2 / episodes), (middle + half) / (1 + z2 / episodes)
 
 
 def summary(played: list[Played]) -> dict:
@@ -48,7 +40,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=20, help="per task")
     parser.add_argument("--first-seed", type=int, default=VALIDATION_SEEDS.start)
     parser.add_argument("--steps-executed", type=int, default=4)
-    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
+    parser.add_argument("--tasks", nargs="+", default=list(MT5), choices=TASKS)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     seeds = range(args.first_seed, args.first_seed + args.episodes)

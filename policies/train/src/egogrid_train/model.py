@@ -36,6 +36,7 @@ class ModelConfig:
     kv_heads: int = 2
     head_dim: int = 32
     mlp: int = 256
+    reso: int = 2
     n_freqs: int = 6
     ego3d: bool = True
 
@@ -45,11 +46,11 @@ class ModelConfig:
 
     @property
     def ego3d_inputs(self) -> int:
-        return 12 * (1 + 2 * self.n_freqs)
+        return 3 * self.reso**2 * (1 + 2 * self.n_freqs)
 
 
 def frequency_encoding(points: torch.Tensor, n_freqs: int) -> torch.Tensor:
-    """`[..., 12]` to `[..., 12 * (1 + 2 n)]`: per number itself, all sines, then all cosines."""
+    """`[..., k]` to `[..., k * (1 + 2 n)]`: per number itself, all sines, then all cosines."""
     angles = points[..., None] * 2.0 ** torch.arange(n_freqs, dtype=points.dtype, device=points.device)
     return torch.cat([points[..., None], angles.sin(), angles.cos()], dim=-1).flatten(-2)
 
@@ -212,7 +213,7 @@ class SpatialVla(nn.Module):
         nn.init.normal_(self.vision_tower["vision_model"].embeddings["position_embedding"].weight, std=0.02)
 
     def image_features(self, pixels: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-        """Pixels in [-1, 1] `[batch, 3, h, w]`, normalized points `[batch, patches, 12]` to `[batch, patches, width]`.
+        """Pixels in [-1, 1] `[batch, 3, h, w]`, normalized points `[batch, patches, 3 reso^2]` to `[batch, patches, width]`.
 
         Already divided by sqrt(width), as in the file's convention.
         """

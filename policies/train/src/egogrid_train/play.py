@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from egogrid_metaworld import MetaWorldEnv
+from egogrid_metaworld import MetaWorldEnv, Observation
 from egogrid_metaworld.env import STEP_M_MAX
-from egogrid_train.episodes import EPISODE_STEPS_MAX, NATIVE_PX, Frames, chunk_label, seen, start
+from egogrid_train.episodes import EPISODE_STEPS_MAX, NATIVE_PX, Frames, chunk_label, start
 from egogrid_train.expert import TASKS, expert_for
 from egogrid_train.policy import TorchPolicy, WrongToken
 
@@ -45,15 +45,15 @@ class _Seat:
         self.sigma = DAGGER_NOISE_SIGMAS[self.seed // 2 % len(DAGGER_NOISE_SIGMAS)] if self.dagger else 0.0
         return True
 
-    def label(self, frames: Frames, rgb: np.ndarray, depth_m: np.ndarray) -> None:
-        frames.add(self.task, self.seed, rgb, depth_m, chunk_label(self.env, self.expert))
+    def label(self, frames: Frames, look: Observation) -> None:
+        frames.add(self.task, self.seed, look, chunk_label(self.env, self.expert))
 
     def execute(self, actions: np.ndarray, frames: Frames | None) -> bool | None:
         """True on success, False at the limit of steps, None while the episode goes on."""
         noise = self.rng.normal(0, 1, 3) * self.sigma if self.sigma else np.zeros(3)
         for index, action in enumerate(actions):
             if frames is not None and index and index % DAGGER_LABEL_EVERY == 0:
-                self.label(frames, *seen(self.env))
+                self.label(frames, self.env.observe())
             move = action[:3]
             if self.sigma:
                 move = np.clip(move + noise * STEP_M_MAX, -STEP_M_MAX, STEP_M_MAX)
@@ -84,10 +84,11 @@ def play(
             seats.remove(seat)
 
     while seats:
-        views = [seen(seat.env) for seat in seats]
+        looks = [seat.env.observe() for seat in seats]
         if frames is not None:
-            for seat, view in zip(seats, views, strict=True):
-                seat.label(frames, *view)
+            for seat, look in zip(seats, looks, strict=True):
+                seat.label(frames, look)
+        views = [policy.view.of(look.rgb, look.depth_m) for look in looks]
         rgb, depth_m = (np.stack(part) for part in zip(*views, strict=True))
         tokens = policy.tokens([seat.task for seat in seats], rgb, depth_m)
         for seat, row in zip(list(seats), tokens, strict=True):

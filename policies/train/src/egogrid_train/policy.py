@@ -11,10 +11,10 @@ import torch
 from egogrid_metaworld import NEAR_CAMERA, instruction
 from egogrid_metaworld.env import STEP_M_MAX
 from egogrid_train import checkpoint
-from egogrid_train.episodes import CHUNK, NATIVE_PX, SIZE_PX
+from egogrid_train.episodes import CHUNK, NATIVE_PX
 from egogrid_train.grid import CELLS, ROTATION_CELLS
 from egogrid_train.text import prompt_ids
-from egogrid_train.vision_input import points_m
+from egogrid_train.vision_input import View, points_m
 
 RESCALE = 0.00392156862745098
 SLOTS = ((0, CELLS), (CELLS, CELLS + ROTATION_CELLS), (CELLS + ROTATION_CELLS, CELLS + ROTATION_CELLS + 2))
@@ -30,12 +30,15 @@ class TorchPolicy:
     def __init__(self, directory: Path) -> None:
         self.model, self.ego3d, self.grid = checkpoint.load(directory)
         self.model.eval()
+        config = self.model.config
+        self.view = View(config.image_px, config.patch_px, config.reso)
         self._prompts: dict[str, list[int]] = {}
 
     def normalized_points(self, depth_m: np.ndarray) -> torch.Tensor:
         frame = NEAR_CAMERA.base_from_camera() if self.ego3d.frame == "base" else np.eye(4)
-        points = points_m(depth_m, NEAR_CAMERA.intrinsics_px(NATIVE_PX), (NATIVE_PX, NATIVE_PX), SIZE_PX, frame)
-        return torch.from_numpy((points - np.tile(self.ego3d.center_m, 4).astype(np.float32)) / np.float32(self.ego3d.scale_m))
+        k, native_px = NEAR_CAMERA.intrinsics_px(NATIVE_PX), (NATIVE_PX, NATIVE_PX)
+        points = points_m(depth_m, k, native_px, self.view.size_px, frame, self.view.reso)
+        return torch.from_numpy(self.ego3d.normalized(points))
 
     @torch.inference_mode()
     def tokens(self, tasks: list[str], rgb: np.ndarray, depth_m: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ Loss: cross-entropy over the whole vocabulary at the 13 positions after the prom
 import argparse
 import json
 import math
+import os
 import time
 from pathlib import Path
 
@@ -18,28 +19,31 @@ from egogrid_metaworld import instruction
 from egogrid_train import checkpoint, grid, text
 from egogrid_train.data import FrameStore, jitter, nearest_cells, soft_targets
 from egogrid_train.episodes import CHUNK
-from egogrid_train.expert import TASKS
+from egogrid_train.expert import MT5, TASKS
 from egogrid_train.grid import ACTION_TOKENS, CELLS
 from egogrid_train.model import ModelConfig, SpatialVla, capped, prefix_mask
 from egogrid_train.tables import ActionRows
+from egogrid_train.vision_input import View
 from torch import nn
 from tqdm import tqdm
 
 SUFFIX = 3 * CHUNK
 EASY_WEIGHT = 0.1
-"""Weight of rotation, gripper and eos positions against translation's 1: they are learned in minutes."""
+"""Weight of rotation, gripper and eos positions together against translation's 1: they are learned in minutes. Where the
+gripper has to decide something, `--gripper-weight` adds to its third."""
 WARMUP_STEPS = 100
 CLIP_NORM = 1.0
 EMA_KEEP = 0.998
 FED_SIGMA = 0.06
-PAUSE_S = 5.0
+SIZES = ("vision_width", "vision_layers", "vision_heads", "vision_mlp", "width", "layers", "heads", "kv_heads", "head_dim", "mlp", "n_freqs")
 
 
 class Trainee(nn.Module):
     """Network and action rows together; `forward` is the loss."""
 
-    def __init__(self, config: ModelConfig, cells: grid.Grid) -> None:
+    def __init__(self, config: ModelConfig, cells: grid.Grid, gripper_weight: float = 0.0) -> None:
         super().__init__()
+        self.easy_weights = [EASY_WEIGHT / 3, EASY_WEIGHT / 3 + gripper_weight, EASY_WEIGHT / 3]
         self.model, self.rows = SpatialVla(config), ActionRows(cells, config.width)
         self.register_buffer("points", torch.from_numpy(cells.points).float(), persistent=False)
         self.register_buffer("usable", torch.from_numpy(cells.counts > 0), persistent=False)
@@ -73,7 +77,8 @@ class Trainee(nn.Module):
         step = int(self.step_choice)
         easy = torch.stack([states[:, 3 * step + 1], states[:, 3 * step + 2], states[:, SUFFIX]], 1)
         wanted = torch.stack([torch.full_like(task, begin + CELLS), begin + gripper[:, step], torch.ones_like(task)], 1)
-        return move + EASY_WEIGHT * F.cross_entropy(logits(easy), wanted.flatten()), move.detach()
+        each = F.cross_entropy(logits(easy), wanted.flatten(), reduction="none").view(batch, 3).mean(0)
+        return move + sum(w * loss for w, loss in zip(self.easy_weights, each, strict=True)), move.detach()
 
     def materialized(self) -> SpatialVla:
         """A copy of the network whose tables hold the computed rows: what the file stores."""
@@ -100,18 +105,27 @@ class Run:
         torch.manual_seed(args.seed)
         self.args, self.rng = args, np.random.default_rng(args.seed)
         self.ego3d = checkpoint.Ego3d(frame=args.frame) if args.frame == "base" else checkpoint.Ego3d("camera", (0, 0, 2), 2.0)
-        self.store = FrameStore(args.data_dir, self.ego3d, args.shards_max)
-        self.store.refresh()
+        view = View(args.size_px, args.patch_px, args.reso)
+        self.store = FrameStore(args.data_dir, self.ego3d, view, args.shards_max)
         args.run_dir.mkdir(parents=True, exist_ok=True)
+        state_path = args.run_dir / "state.pt"
+        state = torch.load(state_path, weights_only=False) if state_path.exists() else None
+        if state is None:
+            self.store.refresh()
+        else:
+            self.store.add(state["shards"])
+        if empty := [task for task in args.tasks if not self.store.count(task)]:
+            raise SystemExit(f"no frames of {', '.join(empty)} in {args.data_dir}: collect them, or leave them out of --tasks")
         grid_path = args.run_dir / "grid.npz"
         if not grid_path.exists():
             moves = self.store.labels()[..., :3].reshape(-1, 3)
             source = grid.load(args.grid) if args.grid else grid.fit(moves)
             grid.save(grid.with_points(source.edges, moves), grid_path)
         self.cells = grid.load(grid_path)
-        self.trainee = Trainee(model_config(ego3d=not args.no_ego3d), self.cells)
-        self.average = Trainee(self.trainee.model.config, self.cells)
-        if args.start_from:
+        config = model_config(ego3d=not args.no_ego3d, image_px=view.size_px, patch_px=view.patch_px, reso=view.reso, **args.size)
+        self.trainee = Trainee(config, self.cells, args.gripper_weight)
+        self.average = Trainee(config, self.cells)
+        if args.start_from and state is None:
             self.trainee.load_state_dict(torch.load(args.start_from, weights_only=False)["average"])
         self.average.load_state_dict(self.trainee.state_dict())
         tables = [p for n, p in self.trainee.named_parameters() if "free" in n or "embed" in n or p.ndim < 2]
@@ -122,17 +136,17 @@ class Run:
             fused=True,
         )
         self.step, self.elapsed_s, self.entropy = 0, 0.0, 0.0
-        state_path = args.run_dir / "state.pt"
-        if state_path.exists():
-            state = torch.load(state_path, weights_only=False)
+        if state is not None:
             self.trainee.load_state_dict(state["trainee"])
             self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.elapsed_s = state["step"], state["elapsed_s"]
+            self.rng.bit_generator.state = state["numpy_rng"]
+            torch.set_rng_state(state["torch_rng"])
         self.loss = torch.compile(self.trainee) if args.compile else self.trainee
 
     def progress(self) -> float:
-        """0 to 1, by steps where `--steps` is given, otherwise by time."""
+        """0 to 1, by steps where `--steps` is given, otherwise by processor time."""
         return self.step / self.args.steps if self.args.steps else self.elapsed_s / (60 * self.args.minutes)
 
     def learn(self, weights: np.ndarray) -> float:
@@ -168,27 +182,33 @@ class Run:
 
     def save(self) -> None:
         state = {"trainee": self.trainee.state_dict(), "average": self.average.state_dict(),
-                 "optimizer": self.optimizer.state_dict(), "step": self.step, "elapsed_s": self.elapsed_s}
+                 "optimizer": self.optimizer.state_dict(), "step": self.step, "elapsed_s": self.elapsed_s,
+                 "shards": self.store.read, "numpy_rng": self.rng.bit_generator.state, "torch_rng": torch.get_rng_state()}
         partial = self.args.run_dir / "state.partial"
-        torch.save(state, partial)
+        with partial.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
         partial.rename(self.args.run_dir / "state.pt")
         statistics = checkpoint.statistics_of(self.store.labels(), self.store.episodes)
         checkpoint.save(self.args.run_dir / "checkpoint", self.average.materialized(), self.cells, self.ego3d,
-                        statistics, self.args.steps_executed, ego3d_used=not self.args.no_ego3d)
+                        statistics, self.args.steps_executed, self.args.key, ego3d_used=not self.args.no_ego3d)
 
     def run(self) -> None:
-        weights = np.ones(len(TASKS))
+        weights = np.array([float(task in self.args.tasks) for task in TASKS])
         for name, weight in (item.split("=") for item in self.args.weight):
             weights[TASKS.index(name)] = float(weight)
         unit = self.args.steps or round(60 * self.args.minutes)
-        saved = looked = last = time.monotonic()
+        saved = looked = time.monotonic()
+        last = time.process_time()
         recent: list[float] = []
         with tqdm(total=unit, unit="step" if self.args.steps else "s") as bar:
             while self.progress() < 1:
                 recent.append(self.learn(weights))
                 now = time.monotonic()
-                self.elapsed_s += min(now - last, PAUSE_S)  # a paused process does not train
-                last = now
+                spent = time.process_time()  # of a processor: a busy machine makes a run longer, not worse
+                self.elapsed_s += spent - last
+                last = spent
                 if now - looked > 30:
                     looked = now
                     self.store.refresh()
@@ -206,11 +226,23 @@ class Run:
         print(json.dumps(summary))
 
 
+def _size(text: str) -> tuple[str, int]:
+    name, _, value = text.partition("=")
+    if name not in SIZES or not value.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=N with one of {', '.join(SIZES)}")
+    return name, int(value)
+
+
+class _Sizes(argparse.Action):
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        setattr(namespace, self.dest, dict(values))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data_dir", type=Path)
     parser.add_argument("run_dir", type=Path)
-    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--minutes", type=float, default=10.0, help="of processor time (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=0, help="train by steps instead of time")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--lr", type=float, default=1e-3)
@@ -223,6 +255,13 @@ def main() -> None:
     parser.add_argument("--grid", type=Path, help="keep the edges of this grid.npz")
     parser.add_argument("--start-from", type=Path, help="state.pt of another run: its averaged weights")
     parser.add_argument("--shards-max", type=int, help="read only the first shards by name")
+    parser.add_argument("--tasks", nargs="+", default=list(MT5), choices=TASKS, help="(default: the five of the shipped policy)")
+    parser.add_argument("--key", default="metaworld_mt5/1.0.0", help="statistics key of the checkpoint (default: %(default)s)")
+    parser.add_argument("--size-px", type=int, default=112, help="side of the model's picture (default: %(default)s)")
+    parser.add_argument("--patch-px", type=int, default=14, help="(default: %(default)s)")
+    parser.add_argument("--reso", type=int, default=2, help="depth cells a patch and axis (default: %(default)s)")
+    parser.add_argument("--size", nargs="*", type=_size, default={}, action=_Sizes, metavar="NAME=N", help="e.g. width=128 vision_layers=2")
+    parser.add_argument("--gripper-weight", type=float, default=0.0, help="added to the gripper's loss (default: %(default)s)")
     parser.add_argument("--weight", nargs="*", default=[], metavar="TASK=W", help="oversample a task")
     parser.add_argument("--fp32", action="store_true")
     parser.add_argument("--compile", action="store_true")

@@ -1,17 +1,38 @@
 """A camera's picture and depth to what the model sees.
 
 From: `egogrid_metaworld.Observation` at the camera's own size. To: u8 pixels `[size, size, 3]` and points
-`[patches, 4 * 3]`. It is what the Rust runtime computes: Pillow's bicubic resize on u8; the depth of a sub-cell is the
+`[patches, reso * reso * 3]`. It is what the Rust runtime computes: Pillow's bicubic resize on u8; the depth of a sub-cell is the
 mean of the valid depth pixels in its box, pixels on the border weighted by their overlap; `u, v` of a sub-cell is its
 middle in the resized picture, `cell_px * (i + 0.5)`, with the rows of K scaled by the resize.
 Source: SpatialVLA, arXiv:2501.15830, section 3.2; the frame, centre and scale are the `egogrid` fields of config.json.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from PIL import Image
 
-RESO = 2
-"""Sub-cells per patch and axis (`ego3d_patch_reso`)."""
+
+@dataclass(frozen=True)
+class View:
+    """What the model makes of a camera's picture: side of the picture, of a patch, and depth cells a patch and axis."""
+
+    size_px: int = 112
+    patch_px: int = 14
+    reso: int = 2
+
+    def __post_init__(self) -> None:
+        if self.size_px % self.patch_px or self.patch_px % self.reso:
+            raise ValueError(f"{self}: patches must divide the picture, and depth cells (reso) the patch, as the runtime has it")
+
+    @property
+    def cells(self) -> int:
+        """Depth cells along one side of the picture."""
+        return self.size_px // self.patch_px * self.reso
+
+    def of(self, rgb: np.ndarray, depth_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The camera's picture to u8 `[size, size, 3]` and f32 `[cells, cells]`."""
+        return resize_rgb(rgb, self.size_px), cell_depth_m(depth_m, self.cells)
 
 
 def resize_rgb(rgb: np.ndarray, size_px: int) -> np.ndarray:
@@ -38,11 +59,11 @@ def cell_depth_m(depth_m: np.ndarray, cell_count: int) -> np.ndarray:
 
 
 def points_m(
-    depth_m: np.ndarray, intrinsics_px: np.ndarray, native_px: tuple[int, int], size_px: int, frame_from_camera: np.ndarray
+    depth_m: np.ndarray, intrinsics_px: np.ndarray, native_px: tuple[int, int], size_px: int, frame_from_camera: np.ndarray, reso: int = 2
 ) -> np.ndarray:
-    """Cell depths `[..., cells, cells]` to f32 `[..., patches, 4 * 3]` in the frame of `frame_from_camera`.
+    """Cell depths `[..., cells, cells]` to f32 `[..., patches, reso * reso * 3]` in the frame of `frame_from_camera`.
 
-    Patches are row-major; within one: (row 0, column 0) xyz, (0, 1), (1, 0), (1, 1).
+    Patches are row-major; so are the cells within one: (row 0, column 0) xyz, (0, 1), ...
     """
     cell_count = depth_m.shape[-1]
     height_px, width_px = native_px
@@ -53,8 +74,8 @@ def points_m(
     u, v = np.meshgrid(middle_px, middle_px)
     rays = np.stack([u, v, np.ones_like(u)], axis=-1) @ np.linalg.inv(k).T
     points = depth_m[..., None] * rays @ frame_from_camera[:3, :3].T + frame_from_camera[:3, 3]
-    side = cell_count // RESO
+    side = cell_count // reso
     lead = depth_m.shape[:-2]
-    points = points.reshape(*lead, side, RESO, side, RESO, 3)
-    points = np.moveaxis(points, -3, -4)  # [..., side, side, RESO, RESO, 3]
-    return points.reshape(*lead, side * side, RESO * RESO * 3).astype(np.float32)
+    points = points.reshape(*lead, side, reso, side, reso, 3)
+    points = np.moveaxis(points, -3, -4)  # [..., side, side, reso, reso, 3]
+    return points.reshape(*lead, side * side, reso * reso * 3).astype(np.float32)
