@@ -219,10 +219,16 @@ class Run:
                     bar.n = min(unit, self.step if self.args.steps else int(self.elapsed_s))
                     bar.set_postfix(step=self.step, excess=f"{np.mean(recent[-200:]):.3f}", frames=len(self.store.where))
         self.save()
+        self.finish(float(np.mean(recent[-500:])) if recent else math.nan)
+
+    def finish(self, excess_nats: float = math.nan) -> None:
+        """`summary.json`: what tells others that this run is at its end."""
         summary = {"steps": self.step, "elapsed_s": round(self.elapsed_s), "frames": len(self.store.where),
-                   "episodes": self.store.episodes, "excess_nats": round(float(np.mean(recent[-500:])), 4),
+                   "episodes": self.store.episodes, "excess_nats": None if math.isnan(excess_nats) else round(excess_nats, 4),
                    "parameters": sum(p.numel() for p in self.trainee.model.parameters())}
-        (self.args.run_dir / "summary.json").write_text(json.dumps(summary, indent=1))
+        partial = self.args.run_dir / "summary.partial"
+        partial.write_text(json.dumps(summary, indent=1))
+        partial.rename(self.args.run_dir / "summary.json")
         print(json.dumps(summary))
 
 
@@ -238,7 +244,7 @@ class _Sizes(argparse.Action):
         setattr(namespace, self.dest, dict(values))
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data_dir", type=Path)
     parser.add_argument("run_dir", type=Path)
@@ -265,7 +271,11 @@ def main() -> None:
     parser.add_argument("--weight", nargs="*", default=[], metavar="TASK=W", help="oversample a task")
     parser.add_argument("--fp32", action="store_true")
     parser.add_argument("--compile", action="store_true")
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = parser().parse_args()
     torch.set_num_threads(args.threads)
     Run(args).run()
 
