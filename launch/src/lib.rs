@@ -7,6 +7,7 @@ mod background;
 pub mod cli;
 pub mod commands;
 pub mod deployment;
+pub mod evaluation;
 pub mod exit;
 mod lockstep;
 pub mod machine;

@@ -1,5 +1,6 @@
 //! Figures for people: quantiles of times, intervals of success rates.
 
+use crate::evaluation::statistics::{Confidence, Counts, wilson};
 use egogrid_runtime::live::Histogram;
 use serde::Serialize;
 
@@ -58,20 +59,10 @@ pub fn quantile_ms(times: &Histogram, share: f64) -> Option<f64> {
     times.quantile(share).map(|time| time.as_secs_f64() * 1e3)
 }
 
-/// Wilson score interval of a success rate at 95 %, `[low, high]`. `None` without trials.
-///
-/// Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
+/// Wilson interval of a success rate at 95 %, `[low, high]`. `None` without trials. See [`wilson::interval`].
 pub fn wilson_95(successes: u32, trials: u32) -> Option<[f64; 2]> {
-    const Z: f64 = 1.959_963_984_540_054; // the normal quantile of 0.975
-    if trials == 0 || successes > trials {
-        return None;
-    }
-    let n = f64::from(trials);
-    let rate = f64::from(successes) / n;
-    let center = rate + Z * Z / (2.0 * n);
-    let half = Z * (rate * (1.0 - rate) / n + Z * Z / (4.0 * n * n)).sqrt();
-    let scale = 1.0 + Z * Z / n;
-    Some([((center - half) / scale).max(0.0), ((center + half) / scale).min(1.0)])
+    let counts = Counts::new(u64::from(successes), u64::from(trials)).ok()?;
+    wilson::interval(counts, Confidence::P95)
 }
 
 #[cfg(test)]
