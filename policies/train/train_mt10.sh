@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The ten tasks of MT10: data, then rounds of training, evaluation and DAgger, for as long as one lets it run.
+# The ten tasks of MT10, beginning from the shipped five: data, then rounds of training, evaluation and DAgger, for as long
+# as one lets it run.
 # Usage: policies/train/train_mt10.sh WORK_DIR        Stop it at any point (kill -9 too); the same command goes on.
 #        ROUNDS=N … until round N has finished (default 40)      QUICK=1 … every step once with almost no data
 #        to go on elsewhere: python -m egogrid_train.pack WORK_DIR OUT, there: python -m egogrid_train.pack --unpack OUT WORK_DIR
@@ -21,7 +22,8 @@ if [ "${QUICK:-0}" = 1 ]; then
 else
     demos=64 steps=2500 rollouts=8 weak_rollouts=16 episodes=10 rounds="${ROUNDS:-40}"
 fi
-options=(--tasks "${tasks[@]}" --key metaworld_mt10/1.0.0 --size-px 128 --patch-px 16 --reso 4 --batch 32 --fp32 --gripper-weight 0.3)
+view=(--size-px 128 --patch-px 16 --reso 4)
+options=(--tasks "${tasks[@]}" --key metaworld_mt10/1.0.0 "${view[@]}" --batch 32 --fp32 --gripper-weight 0.3)
 
 round() { printf '%s/runs/round%02d' "$work" "$1"; }
 once() { # once FILE COMMAND...: its output, decided once, so that a resumed run does what the stopped one would have done
@@ -50,6 +52,7 @@ judge_until() { # the rounds before this one, those that a stopped run left over
 }
 
 "$python" -m egogrid_train.collect "$work/data" --tasks "${tasks[@]}" --episodes "$demos" --every 4
+[ -e "$work/grown/state.pt" ] || "$python" -m egogrid_train.grow "$here/../shipped/metaworld/metaworld-mt5" "$work/grown" "${view[@]}"
 first=0
 for run in "$work"/runs/round??; do # unpacked ones begin later than 0
     [ ! -e "$run/summary.json" ] || first=$((10#${run##*round} + 1))
@@ -57,8 +60,9 @@ done
 for ((n = first; n < rounds; n++)); do
     judge_until "$n" &
     collecting=$!
-    start=(--lr 1.5e-3)
-    [ "$n" = 0 ] || start=(--lr 1.2e-3 --grid "$(round $((n - 1)))/grid.npz" --start-from "$(round $((n - 1)))/state.pt")
+    from="$work/grown" lr=1.5e-3
+    [ "$n" = 0 ] || { from="$(round $((n - 1)))"; lr=1.2e-3; }
+    start=(--lr "$lr" --grid "$from/grid.npz" --start-from "$from/state.pt")
     mkdir -p "$(round "$n")"
     read -ra weights <<< "$(once "$(round "$n")/weights" "$python" -m egogrid_train.curves "$work" --weights)"
     "$python" -m egogrid_train.train "$work/data" "$(round "$n")" --steps "$steps" "${options[@]}" "${start[@]}" --weight "${weights[@]}"

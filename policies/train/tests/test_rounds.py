@@ -40,8 +40,10 @@ def test_failing_and_unknown_tasks_are_weak_and_failing_ones_weigh_more(tmp_path
     rows = curves.rounds(tmp_path)
     assert "push" not in curves.weak(rows) and {"reach", "door-open", "peg-insert-side"} <= set(curves.weak(rows))
     weights = curves.weights(rows)
-    assert weights["reach"] > weights["door-open"] > weights["push"] > 0 and weights["peg-insert-side"] == 1.0
-    assert curves.weak([]) == list(TASKS) and set(curves.weights([]).values()) == {1.0}
+    assert weights["reach"] > weights["door-open"] > weights["push"] > 0
+    first = curves.weights([])
+    assert curves.weak([]) == list(TASKS) and {first[task] for task in MT5} == {curves.WEIGHT_OF_SOLVED}
+    assert {first[task] for task in TASKS[5:]} == {curves.WEIGHT_OF_FAILING}
 
 
 def test_wilson_agrees_with_published_values():

@@ -9,7 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
-from egogrid_train.expert import TASKS
+from egogrid_train.expert import MT5, TASKS
 
 WEAK_BELOW = 0.75
 """The bar of MT10's mean; a task below it gets twice the DAgger episodes again."""
@@ -43,10 +43,10 @@ def rates(rows: list[dict]) -> dict[str, float]:
 
 
 def weights(rows: list[dict]) -> dict[str, float]:
-    """How often training draws a task: falls linearly with its success."""
-    known = rates(rows)
-    span = WEIGHT_OF_FAILING - WEIGHT_OF_SOLVED
-    return {task: round(WEIGHT_OF_FAILING - span * known[task], 2) if task in known else 1.0 for task in TASKS}
+    """How often training draws a task: falls linearly with its success. Before the first evaluation the five tasks of
+    the policy that one begins with count as solved."""
+    known = {task: float(task in MT5) for task in TASKS} | rates(rows)
+    return {task: round(WEIGHT_OF_FAILING - (WEIGHT_OF_FAILING - WEIGHT_OF_SOLVED) * known[task], 2) for task in TASKS}
 
 
 def weak(rows: list[dict]) -> list[str]:
