@@ -1,6 +1,7 @@
 """What a policy could reach at best: `python -m egogrid_train.ceiling --episodes 20 --json ceiling.json`.
 
-From: validation seeds. To: successes per task of the expert itself; of its chunks, executed whole, through the action
+From: validation seeds. To: successes per task of Meta-World's own expert, as it is and with a gripper that is open or
+closed; of our expert; of its chunks, executed whole, through the action
 grid with a gripper that is open or closed; and of the same told positions that are wrong by 1 and 2.5 cm (standard
 deviation per axis, objects and goal alike, new every chunk), which is how a policy reads a small picture.
 """
@@ -13,7 +14,7 @@ import numpy as np
 from egogrid_metaworld import MetaWorldEnv
 from egogrid_train import grid as grids
 from egogrid_train.episodes import CHUNK, EPISODE_STEPS_MAX, NATIVE_PX, VALIDATION_SEEDS, chunk_label
-from egogrid_train.expert import TASKS, expert_for
+from egogrid_train.expert import TASKS, benchmark_expert_for, expert_for
 from egogrid_train.statistics import wilson
 from tqdm import tqdm
 
@@ -33,10 +34,20 @@ def misled(expert, sigma_m: float, rng: np.random.Generator):
     return act
 
 
-def exact_episode(env: MetaWorldEnv, task: str, seed: int) -> tuple[bool, int, list[np.ndarray]]:
-    """The expert asked at every step: success, steps, moves."""
+def two_valued(expert):
+    """The expert with a gripper as a policy has it; its effort 0, which holds nothing, becomes open."""
+
+    def act(obs: np.ndarray) -> np.ndarray:
+        action = expert(obs)
+        return np.append(action[:3], 1.0 if action[3] > 0 else -1.0)
+
+    return act
+
+
+def exact_episode(env: MetaWorldEnv, task: str, seed: int, expert=None) -> tuple[bool, int, list[np.ndarray]]:
+    """An expert (ours, unless given) asked at every step: success, steps, moves."""
     env.reset(task, seed)
-    expert, moves = expert_for(task), []
+    expert, moves = expert or expert_for(task), []
     for step in range(EPISODE_STEPS_MAX):
         moves.append(expert(env.privileged().obs))
         if env.step_benchmark(moves[-1])[1]:
@@ -70,7 +81,12 @@ def main() -> None:
     grid = grids.load(args.grid) if args.grid else grids.fit(moves)
     rows = {}
     for task in tqdm(args.tasks, desc="through the grid"):
-        columns = {"expert": [run[:2] for run in exact[task]]}
+        theirs = benchmark_expert_for(task)
+        columns = {
+            "benchmark's expert": [exact_episode(env, task, seed, theirs)[:2] for seed in seeds],
+            "it, two-valued gripper": [exact_episode(env, task, seed, two_valued(theirs))[:2] for seed in seeds],
+            "expert": [run[:2] for run in exact[task]],
+        }
         for sigma_m in TOLD_WRONG_M:
             name = f"grid, told {100 * sigma_m:g} cm off" if sigma_m else "grid"
             columns[name] = [gridded_episode(env, task, seed, grid, sigma_m) for seed in seeds]

@@ -12,19 +12,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from egogrid_train import checkpoint, grid
 from egogrid_train.train import Trainee
-from egogrid_train.vision_input import View
+from egogrid_train.vision_input import View, overlap
 
 _FILTER = "vision_tower.vision_model.embeddings.patch_embedding.weight"
 _POINTS = "position_embedding_3d.position_embedding_head.0.weight"
 
 
 def grown_filter(weight: torch.Tensor, patch_px: int) -> torch.Tensor:
-    """`[width, 3, old, old]` to `[width, 3, patch_px, patch_px]`; sums stay what they were."""
-    scale = (weight.shape[-1] / patch_px) ** 2
-    return F.interpolate(weight, size=(patch_px, patch_px), mode="bilinear", align_corners=False) * scale
+    """`[width, 3, old, old]` to `[width, 3, patch_px, patch_px]`: each weight is shared out over the pixels that its own
+    covers, so sums stay what they were."""
+    share = torch.from_numpy(overlap(weight.shape[-1], patch_px)).to(weight.dtype)
+    return share @ weight @ share.T
 
 
 def grown_points(weight: torch.Tensor, old_reso: int, reso: int) -> torch.Tensor:

@@ -40,7 +40,7 @@ def resize_rgb(rgb: np.ndarray, size_px: int) -> np.ndarray:
     return np.asarray(Image.fromarray(rgb).resize((size_px, size_px), Image.Resampling.BICUBIC))
 
 
-def _overlap(pixel_count: int, cell_count: int) -> np.ndarray:
+def overlap(pixel_count: int, cell_count: int) -> np.ndarray:
     """`[cells, pixels]`: how much of each pixel lies in each of `cell_count` equal boxes."""
     edges = np.arange(cell_count + 1) * (pixel_count / cell_count)
     low, high = edges[:-1, None], edges[1:, None]
@@ -51,7 +51,7 @@ def _overlap(pixel_count: int, cell_count: int) -> np.ndarray:
 def cell_depth_m(depth_m: np.ndarray, cell_count: int) -> np.ndarray:
     """f32 `[height, width]` to f32 `[cells, cells]`. A box without one valid pixel is an error, never a guess."""
     valid = np.isfinite(depth_m) & (depth_m > 0)
-    rows, columns = _overlap(depth_m.shape[0], cell_count), _overlap(depth_m.shape[1], cell_count)
+    rows, columns = overlap(depth_m.shape[0], cell_count), overlap(depth_m.shape[1], cell_count)
     weight = rows @ valid @ columns.T
     if not (weight > 0).all():
         raise ValueError(f"{int((weight <= 0).sum())} sub-cells of {weight.size} have no valid depth; the model needs all")
