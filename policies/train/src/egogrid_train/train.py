@@ -161,7 +161,7 @@ class Run:
         with torch.no_grad():
             moves = label[..., :3]
             targets = soft_targets(moves, self.trainee.points, self.trainee.usable)
-            if self.step % 10 == 0:  # only reported; moves slowly
+            if self.step % 10 == 0 or not self.entropy:  # only reported; moves slowly
                 self.entropy = -(targets * targets.clamp(min=1e-12).log()).sum(-1).mean()
             begin = self.trainee.model.config.action_begin
             targets = F.pad(targets, (begin, self.trainee.model.config.vocab_size - begin - CELLS))
