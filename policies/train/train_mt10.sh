@@ -18,9 +18,9 @@ flock -n 9 || { echo "$work is in use by another run (or by what is left of a ki
 
 tasks=(drawer-close drawer-open door-open button-press-topdown window-open window-close reach push pick-place peg-insert-side)
 if [ "${QUICK:-0}" = 1 ]; then
-    demos=8 steps=20 rollouts=2 weak_rollouts=2 episodes=1 rounds="${ROUNDS:-2}"
+    demos=8 more_demos=8 steps=20 rollouts=2 weak_rollouts=2 episodes=1 rounds="${ROUNDS:-2}"
 else
-    demos=64 steps=2500 rollouts=8 weak_rollouts=16 episodes=10 rounds="${ROUNDS:-40}"
+    demos=64 more_demos=256 steps=2500 rollouts=8 weak_rollouts=16 episodes=10 rounds="${ROUNDS:-40}"
 fi
 view=(--size-px 128 --patch-px 16 --reso 4)
 options=(--tasks "${tasks[@]}" --key metaworld_mt10/1.0.0 "${view[@]}" --batch 32 --fp32 --gripper-weight 0.3)
@@ -44,8 +44,10 @@ judge_and_collect() { # of one finished round: a row of the curves, then what it
         --first-seed $((seed + 16)) --episodes "$weak_rollouts"
     touch "$run/collected"
 }
-judge_until() { # the rounds before this one, those that a stopped run left over too
+collect_and_judge_until() { # what the five new tasks need beyond the first demonstrations: many starts and goals, few states of
+    # each; then the rounds before this one, those that a stopped run left over too
     local m
+    "$python" -m egogrid_train.collect "$work/data" --tasks "${tasks[@]:5}" --first-seed "$demos" --episodes "$more_demos" --every 8
     for ((m = 0; m < $1; m++)); do
         [ ! -e "$(round "$m")/summary.json" ] || judge_and_collect "$m"
     done
@@ -58,7 +60,7 @@ for run in "$work"/runs/round??; do # unpacked ones begin later than 0
     [ ! -e "$run/summary.json" ] || first=$((10#${run##*round} + 1))
 done
 for ((n = first; n < rounds; n++)); do
-    judge_until "$n" &
+    collect_and_judge_until "$n" &
     collecting=$!
     from="$work/grown" lr=1.5e-3
     [ "$n" = 0 ] || { from="$(round $((n - 1)))"; lr=1.2e-3; }
@@ -68,4 +70,4 @@ for ((n = first; n < rounds; n++)); do
     "$python" -m egogrid_train.train "$work/data" "$(round "$n")" --steps "$steps" "${options[@]}" "${start[@]}" --weight "${weights[@]}"
     wait "$collecting"
 done
-judge_until "$rounds"
+collect_and_judge_until "$rounds"
