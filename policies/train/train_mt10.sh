@@ -31,25 +31,28 @@ once() { # once FILE COMMAND...: its output, decided once, so that a resumed run
     [ -e "$file" ] || { "$@" > "$file.partial" && mv "$file.partial" "$file"; }
     cat "$file"
 }
-judge_and_collect() { # of one finished round: a row of the curves, then what its policy meets, more of it where it fails
-    local run seed=$((1000 + 32 * $1)) weak
-    run="$(round "$1")"
-    [ ! -e "$run/collected" ] || return 0
-    [ -e "$run/evaluation.json" ] || "$python" -m egogrid_train.evaluate "$run/checkpoint" \
-        --tasks "${tasks[@]}" --episodes "$episodes" --json "$run/evaluation.json"
+judge() { # a finished round: a row of the curves
+    [ -e "$1/evaluation.json" ] || "$python" -m egogrid_train.evaluate "$1/checkpoint" \
+        --tasks "${tasks[@]}" --episodes "$episodes" --json "$1/evaluation.json"
     "$python" -m egogrid_train.curves "$work" >&2
+}
+collect() { # collect RUN FIRST_SEED: what the policy of a finished round meets, more of it where it fails
+    local run="$1" seed="$2" weak
+    [ ! -e "$run/collected" ] || return 0
     "$python" -m egogrid_train.dagger "$run/checkpoint" "$work/data" --tasks "${tasks[@]}" --first-seed "$seed" --episodes "$rollouts"
     read -ra weak <<< "$(once "$run/weak" "$python" -m egogrid_train.curves "$work" --weak)"
     [ "${#weak[@]}" = 0 ] || "$python" -m egogrid_train.dagger "$run/checkpoint" "$work/data" --tasks "${weak[@]}" \
         --first-seed $((seed + 16)) --episodes "$weak_rollouts"
     touch "$run/collected"
 }
-collect_and_judge_until() { # what the five new tasks need beyond the first demonstrations: many starts and goals, few states of
-    # each; then the rounds before this one, those that a stopped run left over too
+beside_training() { # the rounds before this one, those that a stopped run left over too; many starts and goals of the new tasks, few states of each
     local m
+    for ((m = 0; m < $1; m++)); do
+        [ ! -e "$(round "$m")/summary.json" ] || judge "$(round "$m")"
+    done
     "$python" -m egogrid_train.collect "$work/data" --tasks "${tasks[@]:5}" --first-seed "$demos" --episodes "$more_demos" --every 8
     for ((m = 0; m < $1; m++)); do
-        [ ! -e "$(round "$m")/summary.json" ] || judge_and_collect "$m"
+        [ ! -e "$(round "$m")/summary.json" ] || collect "$(round "$m")" $((1000 + 32 * m))
     done
 }
 
@@ -60,7 +63,7 @@ for run in "$work"/runs/round??; do # unpacked ones begin later than 0
     [ ! -e "$run/summary.json" ] || first=$((10#${run##*round} + 1))
 done
 for ((n = first; n < rounds; n++)); do
-    collect_and_judge_until "$n" &
+    beside_training "$n" &
     collecting=$!
     from="$work/grown" lr=1.5e-3
     [ "$n" = 0 ] || { from="$(round $((n - 1)))"; lr=1.2e-3; }
@@ -70,4 +73,4 @@ for ((n = first; n < rounds; n++)); do
     "$python" -m egogrid_train.train "$work/data" "$(round "$n")" --steps "$steps" "${options[@]}" "${start[@]}" --weight "${weights[@]}"
     wait "$collecting"
 done
-collect_and_judge_until "$rounds"
+beside_training "$rounds"
