@@ -67,11 +67,11 @@ def test_a_shard_keeps_depth_to_a_twentieth_of_a_millimetre_and_refuses_what_doe
     depth_m = np.random.default_rng(0).uniform(0.3, 6.5, (8, 8)).astype(np.float32)
     depth_m[0, 0] = 0  # no measurement
     frames = Frames()
-    frames.add("reach", 3, Look(depth_m), np.zeros((4, 4)))
+    frames.add("reach", 3, Look(depth_m), np.zeros((4, 4)), np.zeros(6))
     frames.save(tmp_path / "shard.npz")
     [path] = tmp_path.glob("*.npz")
     back = np.load(path)["depth"][0] * DEPTH_UNIT_M
     assert np.abs(back - depth_m).max() <= 0.51 * DEPTH_UNIT_M and back[0, 0] == 0
     for bad in (7.0, -0.1, np.nan):
         with pytest.raises(ValueError, match="does not fit"):
-            frames.add("reach", 3, Look(np.full((8, 8), bad, np.float32)), np.zeros((4, 4)))
+            frames.add("reach", 3, Look(np.full((8, 8), bad, np.float32)), np.zeros((4, 4)), np.zeros(6))

@@ -22,7 +22,7 @@ def shard(path, seed):
     rng, frames = np.random.default_rng(seed), Frames()
     for task in ("reach", "push"):
         for _ in range(3):
-            frames.add(task, seed, Look(rng), rng.uniform(-1, 1, (4, 4)))
+            frames.add(task, seed, Look(rng), rng.uniform(-1, 1, (4, 4)), rng.uniform(0, 1, 6))
     frames.save(path)
 
 
@@ -74,7 +74,7 @@ def test_a_packed_round_becomes_a_round_again(run, tmp_path):
     work = tmp_path / "work"
     made = learned(run("work/runs/round03"), 8)
     made.save()
-    made.finish()
+    made.finish({"excess_nats": 0.5})
     pack.pack(work, tmp_path / "packed")
     assert sum(path.stat().st_size for path in (tmp_path / "packed").iterdir()) < 10_000_000
     again = pack.unpack(tmp_path / "packed", tmp_path / "elsewhere")

@@ -19,6 +19,9 @@ SOFT_SIGMA = 0.16
 """Wide on purpose: labels pile up on the faces of the cube, and under a narrow kernel an unsure model's most likely
 cell is a face although most of its mass lies between the faces. For a sure model the width makes no difference."""
 
+PLACE_CENTER_M, PLACE_SCALE_M = np.array([0.0, 0.65, 0.1] * 2, np.float32), np.float32(0.1)
+"""Places of object and goal as the network is taught them: 1 is 10 cm."""
+
 
 class FrameStore:
     """All frames of a folder, as one `View` sees them. `refresh` reads shards that are new; sampling is balanced over
@@ -31,6 +34,7 @@ class FrameStore:
         self.points: list[np.ndarray] = []
         self.label: list[np.ndarray] = []
         self.task: list[np.ndarray] = []
+        self.places: list[np.ndarray] = []
         self.where = np.empty((0, 2), np.int64)
         self.episodes = 0
 
@@ -52,6 +56,7 @@ class FrameStore:
             self.rgb.append(seen["rgb"])
             self.label.append(seen["label"])
             self.task.append(seen["task"])
+            self.places.append((seen["where_m"] - PLACE_CENTER_M) / PLACE_SCALE_M)
             self.episodes += len(set(zip(seen["task"].tolist(), seen["seed"].tolist(), strict=True)))
             self.read.append(name)
         if names:
@@ -73,7 +78,8 @@ class FrameStore:
             views = [self._view.of(rgb, depth * np.float32(DEPTH_UNIT_M))
                      for rgb, depth in zip(shard["rgb"], shard["depth"], strict=True)]
             rgb, depth_m = (np.stack(part) for part in zip(*views, strict=True))
-            seen = {"rgb": rgb, "depth_m": depth_m, "label": shard["label"], "task": shard["task"], "seed": seed}
+            seen = {"rgb": rgb, "depth_m": depth_m, "label": shard["label"], "task": shard["task"], "seed": seed,
+                    "where_m": shard["where_m"]}
         kept.parent.mkdir(exist_ok=True)
         partial = kept.with_name(f"{kept.stem}.partial.{os.getpid()}.npz")
         np.savez(partial, **seen)
@@ -92,13 +98,15 @@ class FrameStore:
         return np.concatenate(self.task)
 
     def batch(self, rng: np.random.Generator, size: int, task_weights: np.ndarray) -> tuple:
-        """Task indices, u8 pixels `[size, 3, h, w]`, points, labels: tasks by weight, frames evenly within a task."""
+        """Task indices, u8 pixels `[size, 3, h, w]`, points, labels, normalized places `[size, 6]`: tasks by weight,
+        frames evenly within a task."""
         chosen = rng.choice(len(TASKS), size, p=task_weights / task_weights.sum())
         rows = [self._by_task[task][rng.integers(len(self._by_task[task]))] for task in chosen]
         rgb = np.stack([self.rgb[shard][row] for shard, row in rows])
         points = np.stack([self.points[shard][row] for shard, row in rows])
         label = np.stack([self.label[shard][row] for shard, row in rows])
-        return chosen, torch.from_numpy(rgb).permute(0, 3, 1, 2), torch.from_numpy(points), torch.from_numpy(label)
+        places = np.stack([self.places[shard][row] for shard, row in rows])
+        return chosen, *map(torch.from_numpy, (rgb.transpose(0, 3, 1, 2), points, label, places))
 
 
 def soft_targets(moves: torch.Tensor, points: torch.Tensor, usable: torch.Tensor) -> torch.Tensor:

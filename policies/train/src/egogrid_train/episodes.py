@@ -73,8 +73,10 @@ class Frames:
     task: list = field(default_factory=list)
     label: list = field(default_factory=list)
     seed: list = field(default_factory=list)
+    where: list = field(default_factory=list)
 
-    def add(self, task: str, seed: int, look: Observation, label: np.ndarray) -> None:
+    def add(self, task: str, seed: int, look: Observation, label: np.ndarray, where_m: np.ndarray) -> None:
+        """`where_m` `[6]`: the object's and the goal's position, which a policy never sees but may be taught to find."""
         depth = np.round(look.depth_m / DEPTH_UNIT_M)
         if not (0 <= depth.min() and depth.max() <= np.iinfo(np.uint16).max):
             raise ValueError(f"depth {look.depth_m.min()} to {look.depth_m.max()} m does not fit a shard's u16 of {DEPTH_UNIT_M} m")
@@ -83,6 +85,7 @@ class Frames:
         self.task.append(TASKS.index(task))
         self.label.append(label)
         self.seed.append(seed)
+        self.where.append(where_m)
 
     def save(self, path: Path) -> None:
         """Appears under its name only when complete: a running trainer may read the folder at any time."""
@@ -90,8 +93,15 @@ class Frames:
         np.savez(
             partial, rgb=np.array(self.rgb, np.uint8), depth=np.array(self.depth, np.uint16),
             task=np.array(self.task, np.uint8), label=np.array(self.label, np.float32), seed=np.array(self.seed, np.int64),
+            where_m=np.array(self.where, np.float32),
         )
         partial.rename(path)
+
+
+def where_m(env: MetaWorldEnv) -> np.ndarray:
+    """f64 `[6]`: object and goal in the base frame, as the benchmark's privileged observation has them."""
+    obs = env.privileged().obs
+    return np.concatenate([obs[4:7], obs[-3:]])
 
 
 def start(env: MetaWorldEnv, task: str, seed: int, rng: np.random.Generator, shaken: bool) -> None:
@@ -113,7 +123,7 @@ def expert_episode(env: MetaWorldEnv, task: str, seed: int, frames: Frames, ever
     noise = np.zeros(3)
     for step in range(EPISODE_STEPS_MAX):
         if step % every == offset:
-            frames.add(task, seed, env.observe(), chunk_label(env, expert))
+            frames.add(task, seed, env.observe(), chunk_label(env, expert), where_m(env))
         if step % NOISE_HELD_STEPS == 0:
             noise = rng.normal(0, 1, 3) * sigma
         action = expert(env.privileged().obs)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from egogrid_metaworld import MetaWorldEnv, Observation
 from egogrid_metaworld.env import STEP_M_MAX
-from egogrid_train.episodes import EPISODE_STEPS_MAX, NATIVE_PX, Frames, chunk_label, start
+from egogrid_train.episodes import EPISODE_STEPS_MAX, NATIVE_PX, Frames, chunk_label, start, where_m
 from egogrid_train.expert import TASKS, expert_for
 from egogrid_train.policy import TorchPolicy, WrongToken
 
@@ -46,7 +46,7 @@ class _Seat:
         return True
 
     def label(self, frames: Frames, look: Observation) -> None:
-        frames.add(self.task, self.seed, look, chunk_label(self.env, self.expert))
+        frames.add(self.task, self.seed, look, chunk_label(self.env, self.expert), where_m(self.env))
 
     def execute(self, actions: np.ndarray, frames: Frames | None) -> bool | None:
         """True on success, False at the limit of steps, None while the episode goes on."""

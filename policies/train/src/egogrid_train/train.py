@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from egogrid_metaworld import instruction
 from egogrid_train import checkpoint, grid, text
-from egogrid_train.data import FrameStore, jitter, nearest_cells, soft_targets
+from egogrid_train.data import PLACE_SCALE_M, FrameStore, jitter, nearest_cells, soft_targets
 from egogrid_train.episodes import CHUNK
 from egogrid_train.expert import MT5, TASKS
 from egogrid_train.grid import ACTION_TOKENS, CELLS
@@ -31,6 +31,7 @@ SUFFIX = 3 * CHUNK
 EASY_WEIGHT = 0.1
 """Weight of rotation, gripper and eos positions together against translation's 1: they are learned in minutes. Where the
 gripper has to decide something, `--gripper-weight` adds to its third."""
+PLACES_WEIGHT = 1.0
 WARMUP_STEPS = 100
 CLIP_NORM = 1.0
 EMA_KEEP = 0.998
@@ -45,6 +46,7 @@ class Trainee(nn.Module):
         super().__init__()
         self.easy_weights = [EASY_WEIGHT / 3, EASY_WEIGHT / 3 + gripper_weight, EASY_WEIGHT / 3]
         self.model, self.rows = SpatialVla(config), ActionRows(cells, config.width)
+        self.places = nn.Linear(config.width, 6)
         self.register_buffer("points", torch.from_numpy(cells.points).float(), persistent=False)
         self.register_buffer("usable", torch.from_numpy(cells.counts > 0), persistent=False)
         prompts = [text.prompt_ids(instruction(task), 0) for task in TASKS]
@@ -53,8 +55,9 @@ class Trainee(nn.Module):
         self.step_choice = 0
         self.register_buffer("lengths", torch.tensor([len(p) for p in prompts]), persistent=False)
 
-    def forward(self, task, pixels, points, label, fed_cells, targets):
-        """`fed_cells` `[batch, 4]`: translation cells fed back; `targets` `[batch, 4, vocabulary]`: soft targets."""
+    def forward(self, task, pixels, points, label, fed_cells, targets, places):
+        """`fed_cells` `[batch, 4]`: translation cells fed back; `targets` `[batch, 4, vocabulary]`: soft targets; `places`
+        `[batch, 6]`: where object and goal are. Loss; of it translation's cross-entropy; mean error of the places."""
         model, config = self.model, self.model.config
         embed_rows, head_rows = self.rows()
         batch, patches = len(task), config.patches
@@ -78,7 +81,11 @@ class Trainee(nn.Module):
         easy = torch.stack([states[:, 3 * step + 1], states[:, 3 * step + 2], states[:, SUFFIX]], 1)
         wanted = torch.stack([torch.full_like(task, begin + CELLS), begin + gripper[:, step], torch.ones_like(task)], 1)
         each = F.cross_entropy(logits(easy), wanted.flatten(), reduction="none").view(batch, 3).mean(0)
-        return move + sum(w * loss for w, loss in zip(self.easy_weights, each, strict=True)), move.detach()
+        easy_loss = sum(w * loss for w, loss in zip(self.easy_weights, each, strict=True))
+        # Actions mostly say "that way, at full speed"; a place says how far. Only taught with: no file holds this layer.
+        off = (self.places(states[:, 0]) - places).float()
+        found = F.smooth_l1_loss(off, torch.zeros_like(off))
+        return move + easy_loss + PLACES_WEIGHT * found, move.detach(), off.detach().abs().mean()
 
     def materialized(self) -> SpatialVla:
         """A copy of the network whose tables hold the computed rows: what the file stores."""
@@ -126,7 +133,8 @@ class Run:
         self.trainee = Trainee(config, self.cells, args.gripper_weight)
         self.average = Trainee(config, self.cells)
         if args.start_from and state is None:
-            self.trainee.load_state_dict(torch.load(args.start_from, weights_only=False)["average"])
+            start = torch.load(args.start_from, weights_only=False)["average"]
+            self.trainee.load_state_dict({**{f"places.{k}": v for k, v in self.trainee.places.state_dict().items()}, **start})
         self.average.load_state_dict(self.trainee.state_dict())
         tables = [p for n, p in self.trainee.named_parameters() if "free" in n or "embed" in n or p.ndim < 2]
         names = {id(p) for p in tables}
@@ -149,14 +157,15 @@ class Run:
         """0 to 1, by steps where `--steps` is given, otherwise by processor time."""
         return self.step / self.args.steps if self.args.steps else self.elapsed_s / (60 * self.args.minutes)
 
-    def learn(self, weights: np.ndarray) -> float:
-        """One step; returns translation's cross-entropy above the entropy of its targets, nats."""
+    def learn(self, weights: np.ndarray) -> tuple[float, float]:
+        """One step; returns translation's cross-entropy above the entropy of its targets, nats, and how far off object
+        and goal were placed, centimetres an axis."""
         args = self.args
         lr = args.lr * min(1.0, (self.step + 1) / WARMUP_STEPS)
         lr *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, self.progress())))
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        chosen, pixels, points, label = self.store.batch(self.rng, args.batch, weights)
+        chosen, pixels, points, label, places = self.store.batch(self.rng, args.batch, weights)
         pixels = jitter(pixels, self.rng)
         with torch.no_grad():
             moves = label[..., :3]
@@ -169,7 +178,7 @@ class Run:
             fed = nearest_cells(moves + FED_SIGMA * torch.randn_like(moves), self.trainee.points, self.trainee.usable)
             self.trainee.step_choice = int(self.rng.integers(CHUNK))
         with torch.autocast("cpu", torch.bfloat16, enabled=not args.fp32):
-            loss, move = self.loss(torch.from_numpy(chosen), pixels, points, label, fed, targets)
+            loss, move, off = self.loss(torch.from_numpy(chosen), pixels, points, label, fed, targets, places)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.trainee.parameters(), CLIP_NORM)
@@ -178,7 +187,7 @@ class Run:
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.trainee.parameters()), 1 - keep)
         self.step += 1
-        return float(move - self.entropy)
+        return float(move - self.entropy), 100 * float(off) * float(PLACE_SCALE_M)
 
     def save(self) -> None:
         state = {"trainee": self.trainee.state_dict(), "average": self.average.state_dict(),
@@ -201,7 +210,7 @@ class Run:
         unit = self.args.steps or round(60 * self.args.minutes)
         saved = looked = time.monotonic()
         last = time.process_time()
-        recent: list[float] = []
+        recent: list[tuple[float, float]] = []
         with tqdm(total=unit, unit="step" if self.args.steps else "s") as bar:
             while self.progress() < 1:
                 recent.append(self.learn(weights))
@@ -217,14 +226,19 @@ class Run:
                     self.save()
                 if self.step % 50 == 0:
                     bar.n = min(unit, self.step if self.args.steps else int(self.elapsed_s))
-                    bar.set_postfix(step=self.step, excess=f"{np.mean(recent[-200:]):.3f}", frames=len(self.store.where))
+                    bar.set_postfix(step=self.step, **self.recently(recent[-200:]), frames=len(self.store.where))
         self.save()
-        self.finish(float(np.mean(recent[-500:])) if recent else math.nan)
+        self.finish(self.recently(recent[-500:]))
 
-    def finish(self, excess_nats: float = math.nan) -> None:
+    @staticmethod
+    def recently(learned: list[tuple[float, float]]) -> dict[str, float]:
+        excess, off_cm = np.mean(learned, axis=0) if learned else (math.nan, math.nan)
+        return {"excess_nats": round(float(excess), 4), "places_off_cm": round(float(off_cm), 3)}
+
+    def finish(self, recently: dict[str, float]) -> None:
         """`summary.json`: what tells others that this run is at its end."""
         summary = {"steps": self.step, "elapsed_s": round(self.elapsed_s), "frames": len(self.store.where),
-                   "episodes": self.store.episodes, "excess_nats": None if math.isnan(excess_nats) else round(excess_nats, 4),
+                   "episodes": self.store.episodes, **recently,
                    "parameters": sum(p.numel() for p in self.trainee.model.parameters())}
         partial = self.args.run_dir / "summary.partial"
         partial.write_text(json.dumps(summary, indent=1))
