@@ -33,6 +33,15 @@ class CameraPose:
         forward = np.subtract(self.looks_at_m, self.position_m)
         return float(np.arctan2(forward[1], forward[0])), float(np.arcsin(forward[2] / np.linalg.norm(forward)))
 
+    def moved(self, shift_m: tuple[float, float, float], left_deg: float, up_deg: float) -> "CameraPose":
+        """Shifted in the base frame, then turned around itself; without roll as before."""
+        azimuth, elevation = np.add(self.angles_rad(), np.radians([left_deg, up_deg]))
+        distance = np.linalg.norm(np.subtract(self.looks_at_m, self.position_m))
+        position = np.add(self.position_m, shift_m)
+        forward = np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
+        looks_at = position + distance * forward
+        return CameraPose(tuple(map(float, position)), tuple(map(float, looks_at)), self.fovy_deg)
+
     def base_from_camera(self) -> np.ndarray:
         """f64 `[4, 4]`: a point in camera optical axes to the base frame."""
         azimuth, elevation = self.angles_rad()

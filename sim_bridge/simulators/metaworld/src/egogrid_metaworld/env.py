@@ -9,8 +9,10 @@ import copy
 from dataclasses import dataclass
 
 import numpy as np
+from egogrid_worker.stress import Stress
 
 from egogrid_metaworld.camera import NEAR_CAMERA, CameraPose, RgbdCamera
+from egogrid_metaworld.looks import recolour, relight
 from egogrid_metaworld.tasks import UnknownTask, instruction, task_names
 
 import mujoco
@@ -52,9 +54,11 @@ class Observation:
 class MetaWorldEnv:
     """`reset`, then any mix of `step` and `observe`."""
 
-    def __init__(self, image_px: int = 224, pose: CameraPose = NEAR_CAMERA) -> None:
+    def __init__(self, image_px: int = 224, pose: CameraPose = NEAR_CAMERA, stress: Stress = Stress()) -> None:
         self.image_px = image_px
-        self.pose = pose
+        self.pose = pose.moved(stress.camera_shift_m, *stress.camera_turn_deg)
+        self._told_pose = pose if stress.camera_untold else self.pose
+        self._stress = stress
         self._loaded: dict[str, _LoadedTask] = {}
         self._current: _LoadedTask | None = None
         self._steps = 0
@@ -70,7 +74,7 @@ class MetaWorldEnv:
     def reset(self, task: str, seed: int) -> None:
         """Begin the episode that `task` and `seed` name."""
         if task not in self._loaded:
-            self._loaded[task] = _LoadedTask(task, self.image_px, self.pose)
+            self._loaded[task] = _LoadedTask(task, self.image_px, self.pose, self._stress)
         self._current = self._loaded[task]
         self._current.reset(seed)
         self._steps = 0
@@ -98,8 +102,8 @@ class MetaWorldEnv:
         return Observation(
             rgb=rgb,
             depth_m=depth_m,
-            intrinsics_px=self.pose.intrinsics_px(self.image_px),
-            base_from_camera=self.pose.base_from_camera(),
+            intrinsics_px=self._told_pose.intrinsics_px(self.image_px),
+            base_from_camera=self._told_pose.base_from_camera(),
             ee_position_m=loaded.env.get_endeff_pos().copy(),
             gripper_open=float(np.clip(loaded.obs[3], 0.0, 1.0)),
             sim_time_s=self._steps / CONTROL_HZ,
@@ -134,7 +138,7 @@ def benchmark_action(action: np.ndarray) -> np.ndarray:
 class _LoadedTask:
     """A compiled task. Kept between episodes; `reset` undoes everything that an episode changes."""
 
-    def __init__(self, task: str, image_px: int, pose: CameraPose) -> None:
+    def __init__(self, task: str, image_px: int, pose: CameraPose, stress: Stress) -> None:
         if task not in task_names():
             raise UnknownTask(task)
         self.task = task
@@ -147,6 +151,9 @@ class _LoadedTask:
         self.env.seeded_rand_vec = True
         self.env._set_task_called = True
         self._image_px, self._pose = image_px, pose
+        relight(self.env.model, stress.light)
+        if stress.colours_seed is not None:
+            recolour(self.env.model, stress.colours_seed)
         self._camera: RgbdCamera | None = None
         self._model_at_load = {name: getattr(self.env.model, name).copy() for name in _MODEL_ARRAYS}
         self._attributes_at_load = {
