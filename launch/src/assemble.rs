@@ -193,6 +193,17 @@ pub fn small_text(path: &Path) -> CommandResult<String> {
     std::fs::read_to_string(path).with_context(|| path.display().to_string()).map_err(CommandError::usage)
 }
 
+/// Names of the folders of `dir` that hold a file called `file`, sorted.
+pub(crate) fn folders_with(dir: &Path, file: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .filter(|entry| entry.path().join(file).is_file())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
 /// Where the robot's file is: given, or Meta-World's.
 ///
 /// # Errors

@@ -4,9 +4,11 @@
 #![allow(missing_docs)]
 
 mod dataset;
+mod eval;
 mod grid;
 
 pub use dataset::{DatasetCommand, DatasetErrorArgs, DatasetRecordingArgs, DatasetShowArgs, DatasetWriteArgs};
+pub use eval::{EvalArgs, EvalCommand, EvalCompareArgs, EvalReportArgs};
 pub use grid::{CellRows, GridAdaptArgs, GridCommand, GridFitArgs, GridShowArgs};
 
 use crate::view::live::Use;
@@ -77,6 +79,8 @@ pub enum Command {
     Bench(BenchArgs),
     /// What this machine has and what it lacks
     Doctor(DoctorArgs),
+    /// How good is a policy: many episodes, intervals, stress, comparison
+    Eval(EvalArgs),
     /// Action grids: show those of a bundle, fit new ones to data
     #[command(subcommand)]
     Grid(GridCommand),

@@ -1,5 +1,14 @@
 //! What the operating system says about this process.
 
+/// Processor and cores, for whoever asks where a figure comes from.
+pub fn describe() -> String {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    let model = model.map_or("unknown processor", |(_, model)| model.trim());
+    format!("{model}, {cores} cores, {}", std::env::consts::OS)
+}
+
 /// Largest resident memory so far, MiB. `None` where `/proc` does not say.
 pub fn peak_memory_mib() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;

@@ -1,6 +1,6 @@
-//! Figures for people: quantiles of times, intervals of success rates.
+//! Figures for people: quantiles of times. Those of success rates are `evaluation::statistics`.
 
-use crate::evaluation::statistics::{Confidence, Counts, wilson};
+pub use crate::evaluation::statistics::wilson_95;
 use egogrid_runtime::live::Histogram;
 use serde::Serialize;
 
@@ -59,32 +59,10 @@ pub fn quantile_ms(times: &Histogram, share: f64) -> Option<f64> {
     times.quantile(share).map(|time| time.as_secs_f64() * 1e3)
 }
 
-/// Wilson interval of a success rate at 95 %, `[low, high]`. `None` without trials. See [`wilson::interval`].
-pub fn wilson_95(successes: u32, trials: u32) -> Option<[f64; 2]> {
-    let counts = Counts::new(u64::from(successes), u64::from(trials)).ok()?;
-    wilson::interval(counts, Confidence::P95)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    /// Expected values: scipy.stats.binomtest(k, n).proportion_ci(0.95, "wilson").
-    #[test]
-    fn wilson_agrees_with_scipy() {
-        let expected = [
-            (47, 50, 0.837_829_083_111_618_2, 0.979_385_029_651_026),
-            (0, 10, 0.0, 0.277_532_799_862_889_26),
-            (10, 10, 0.722_467_200_137_110_9, 1.0),
-            (233, 250, 0.893_810_747_814_296_3, 0.957_114_081_421_639_7),
-        ];
-        for (successes, trials, low, high) in expected {
-            let [l, h] = wilson_95(successes, trials).unwrap();
-            assert!((l - low).abs() < 1e-12 && (h - high).abs() < 1e-12, "{successes}/{trials}: [{l}, {h}]");
-        }
-        assert_eq!(wilson_95(0, 0), None);
-    }
 
     #[test]
     fn quantiles_are_measured_values() {

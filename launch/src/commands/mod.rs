@@ -5,6 +5,7 @@ pub mod check;
 pub mod dataset;
 pub mod demo;
 pub mod doctor;
+pub mod eval;
 pub mod grid;
 pub mod infer;
 pub mod record;
@@ -32,6 +33,7 @@ pub fn run(cli: &Cli) -> CommandResult {
         Command::Check(args) => check::run(&cli.common, args),
         Command::Bench(args) => bench::run(&cli.common, args),
         Command::Doctor(args) => doctor::run(&cli.common, args),
+        Command::Eval(args) => eval::run(&cli.common, args),
         Command::Dataset(command) => dataset::run(&cli.common, command),
         Command::Grid(GridCommand::Show(args)) => grid::show(args),
         Command::Grid(GridCommand::Fit(args)) => grid::fit(args),

@@ -1,3 +1,18 @@
-//! Evaluation: what is run, what came of it, and what may be concluded.
+//! The evaluation harness: how good is this policy, is B better than A, how many more episodes does it take to know.
+//!
+//! From: `eval.toml` ([`plan`]). To: one line per episode ([`journal`]), and what they say together ([`report`], [`statistics`]). The runtime
+//! that drives a robot is what is evaluated: same policy, schedule, gate and wire. An episode is named by arm, task and seed, and is the same
+//! each time it runs.
 
+pub mod arms;
+mod driver;
+pub mod journal;
+pub mod plan;
+mod pool;
+pub mod record;
+pub mod report;
+mod run;
 pub mod statistics;
+mod stress;
+
+pub use run::{Evaluation, Settings, evaluate};

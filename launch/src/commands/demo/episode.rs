@@ -3,10 +3,10 @@
 use super::summary::Summary;
 use super::watch::{EpisodeStart, Watch, Watched};
 use super::{Pipeline, SIM_WAIT_MAX};
+use crate::lockstep::{self, EpisodeProgress};
 use crate::view::Outcome;
 use egogrid_runtime::clock::Moment;
 use egogrid_runtime::endpoint::EndpointError;
-use egogrid_runtime::observation::Observation;
 use egogrid_runtime::tick::LockstepLoop;
 use serde::Serialize;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,14 +37,14 @@ impl Episode<'_> {
         interrupted: &AtomicBool,
     ) -> EpisodeResult {
         let rearmed = pipeline.gate.rearm(Moment::START);
-        let mut result = EpisodeResult { outcome: Outcome::Failure, steps: 0, looks: 0 };
-        let mut last = None;
+        let mut progress = EpisodeProgress::default();
         let ran = match rearmed {
-            Ok(()) => self.steps(pipeline, watch, summary, interrupted, (&mut result, &mut last)),
+            Ok(()) => self.steps(pipeline, watch, summary, interrupted, &mut progress),
             Err(refused) => Ok(Outcome::SafetyStop { reason: refused.to_string() }),
         };
-        result.outcome = ran.unwrap_or_else(|error| Outcome::Harness { reason: error.to_string() });
-        watch.episode_ended(&result, last.as_ref());
+        let outcome = ran.unwrap_or_else(|error| Outcome::Harness { reason: error.to_string() });
+        let result = EpisodeResult { outcome, steps: progress.steps, looks: progress.looks };
+        watch.episode_ended(&result, progress.last.as_ref());
         result
     }
 
@@ -54,7 +54,7 @@ impl Episode<'_> {
         watch: &mut Watch,
         summary: &mut Summary,
         interrupted: &AtomicBool,
-        (result, last): (&mut EpisodeResult, &mut Option<Observation>),
+        progress: &mut EpisodeProgress,
     ) -> Result<Outcome, EndpointError> {
         let first = pipeline.sim.reset(self.task, self.seed, SIM_WAIT_MAX)?;
         tracing::info!(task = self.task, seed = self.seed, "episode begins");
@@ -73,24 +73,9 @@ impl Episode<'_> {
             now: Moment::START,
             latency_ticks: pipeline.latency_ticks,
         };
-        control.reset();
-        let mut observation = first.observation;
-        let mut outcome = Outcome::Failure;
-        while result.steps < self.steps_max && !interrupted.load(Ordering::Relaxed) {
-            observation = control.look(&observation, &mut Watched { watch, summary })?;
-            result.looks += 1;
-            let Some(step) = control.world.last_step() else { break };
-            result.steps = step.steps_total;
-            if step.success {
-                outcome = Outcome::Success;
-                break;
-            }
-            if let Some(reason) = control.gate.stopped() {
-                outcome = Outcome::SafetyStop { reason: reason.to_string() };
-                break;
-            }
-        }
-        *last = Some(observation);
-        Ok(outcome)
+        let goes_on = || !interrupted.load(Ordering::Relaxed);
+        let mut observer = Watched { watch, summary };
+        let first = first.observation;
+        lockstep::run_episode(&mut control, first, self.steps_max, progress, &mut observer, &goes_on, &mut |_| {})
     }
 }

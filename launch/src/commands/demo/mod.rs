@@ -12,6 +12,7 @@ mod watch;
 use crate::assemble;
 use crate::cli::{Common, DemoArgs};
 use crate::commands::print_json;
+use crate::commands::waiting::interrupt_flag;
 use crate::exit::{CommandError, CommandResult, Failure};
 use crate::lockstep::{self, LockstepPlan};
 use crate::view::Outcome;
@@ -27,7 +28,6 @@ use egogrid_sim_bridge::endpoint::{ActionLabel, BridgeSession, SimClient};
 use egogrid_sim_bridge::session::{RobotName, SessionConfig};
 use egogrid_sim_bridge::worker::{Worker, WorkerConfig, python_path};
 use episode::Episode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use summary::Summary;
@@ -196,22 +196,4 @@ fn run_episodes(
         }
     }
     Ok(())
-}
-
-/// Set by Ctrl-C; a second Ctrl-C ends the process at once.
-fn interrupt_flag() -> Arc<AtomicBool> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let seen = Arc::clone(&flag);
-    let wait = move || {
-        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-        while runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
-            if seen.swap(true, Ordering::Relaxed) {
-                std::process::exit(i32::from(Failure::Interrupted.code()));
-            }
-        }
-    };
-    if std::thread::Builder::new().name("signals".to_owned()).spawn(wait).is_err() {
-        tracing::warn!("no thread for signals; Ctrl-C will end the process without a summary");
-    }
-    flag
 }

@@ -16,6 +16,7 @@ pub mod suite;
 pub mod wilson;
 
 pub use counts::{Confidence, Counts, PairedCounts, StatisticsError};
+pub use wilson::wilson_95;
 
 /// `[low, high]`.
 pub type Interval = [f64; 2];

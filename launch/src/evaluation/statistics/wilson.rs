@@ -10,6 +10,12 @@ pub fn interval(counts: Counts, confidence: Confidence) -> Option<Interval> {
     Some(of_rate(counts.rate()?, counts.episodes() as f64, confidence.z()))
 }
 
+/// The same of plain counts at 95 %; `None` for counts that cannot be.
+pub fn wilson_95(successes: u32, trials: u32) -> Option<Interval> {
+    let counts = Counts::new(u64::from(successes), u64::from(trials)).ok()?;
+    interval(counts, Confidence::P95)
+}
+
 /// The same for a rate and any positive number of episodes, also an effective one.
 pub(super) fn of_rate(rate: f64, episodes: f64, z: f64) -> Interval {
     let center = rate + z * z / (2.0 * episodes);
@@ -64,6 +70,7 @@ mod tests {
             }
         }
         assert_eq!(interval(Counts::default(), Confidence::P95), None);
+        assert_eq!((wilson_95(0, 0), wilson_95(2, 1), wilson_95(7, 10)), (None, None, Some(at(7, 10))));
     }
 
     #[test]
