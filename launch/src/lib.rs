@@ -11,6 +11,7 @@ pub mod evaluation;
 pub mod exit;
 mod lockstep;
 pub mod machine;
+mod markup;
 pub mod npy;
 mod provider_config;
 pub mod recording;

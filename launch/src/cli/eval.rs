@@ -50,6 +50,9 @@ pub struct EvalCompareArgs {
     /// Which variant of the second
     #[arg(long, value_name = "ARM", default_value = "base")]
     pub arm_b: String,
+    /// Write a page, too
+    #[arg(long, value_name = "F.html")]
+    pub html: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

@@ -5,6 +5,8 @@
 //! each time it runs.
 
 pub mod arms;
+pub mod artifacts;
+pub mod comparison;
 mod driver;
 pub mod journal;
 pub mod plan;

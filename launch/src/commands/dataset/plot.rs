@@ -2,7 +2,7 @@
 //! error by row ahead. One line of both for each dimension.
 
 use super::report::{DimReport, Report};
-use std::fmt::Write;
+use crate::markup::{escaped, put};
 
 const ROW_PX: f64 = 96.0;
 const TOP_PX: f64 = 64.0;
@@ -12,11 +12,6 @@ const RIGHT: [f64; 2] = [740.0, 950.0];
 const RECORDED: &str = "#555555";
 const PREDICTED: &str = "#0072b2";
 const P90: &str = "#d55e00";
-
-/// Writing to a string does not fail.
-macro_rules! put {
-    ($out:expr, $($arg:tt)*) => { { let _ = writeln!($out, $($arg)*); } };
-}
 
 /// A chart of one dimension: from values to pixels.
 struct Chart {
@@ -53,10 +48,6 @@ impl Chart {
 /// Four digits that mean something.
 fn short(value: f64) -> String {
     if value == 0.0 || (0.01..1000.0).contains(&value.abs()) { format!("{value:.3}") } else { format!("{value:.1e}") }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 fn range(values: impl Iterator<Item = f64>) -> [f64; 2] {

@@ -57,9 +57,9 @@ fn again(args: &EvalReportArgs) -> CommandResult {
 }
 
 fn write(dir: &Path, run: &EvalRun, command: &str) -> CommandResult<Report> {
-    let report = Report::of(run);
+    let report = Report::of(run, dir, command);
     let json = serde_json::to_vec_pretty(&report).map_err(CommandError::usage)?;
-    let page = report::html(&report, command);
+    let page = report::html(&report, dir);
     for (name, bytes) in [("report.json", json.as_slice()), ("report.html", page.as_bytes())] {
         let path = dir.join(name);
         write_whole(&path, bytes).with_context(|| path.display().to_string()).map_err(CommandError::usage)?;
@@ -94,10 +94,10 @@ fn tell(report: &Report, dir: &Path, json: bool) {
             );
         }
     }
-    let few = report.tasks.values().filter(|task| task.warning.is_some()).count();
+    let few = report.tasks.values().filter(|task| !task.warnings.is_empty()).count();
     if few > 0 {
         println!(
-            "\n{few} of {} tasks have too few episodes for their rate to be known to ± 10 points",
+            "\n{few} of {} tasks have rates that stand on too little; report.html says which and how much they need",
             report.tasks.len()
         );
     }

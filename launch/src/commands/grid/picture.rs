@@ -4,8 +4,8 @@
 //! From: tokenizers and normalized actions. To: one file that every browser opens.
 
 use super::quality::{GRID_DIMS, Quality};
+use crate::markup::{escaped, put};
 use egogrid_action_grids::{ActionTokenizer, NormalizedAction, TokenKind};
-use std::fmt::Write;
 
 const PANEL_PX: f64 = 420.0;
 const TOP_PX: f64 = 66.0;
@@ -13,11 +13,6 @@ const BARS_PX: f64 = 190.0;
 /// More dots than this are one colour.
 const DOTS_MAX: usize = 3000;
 const COLORS: [&str; 3] = ["#0072b2", "#d55e00", "#009e73"];
-
-/// Writing to a string does not fail.
-macro_rules! put {
-    ($out:expr, $($arg:tt)*) => { { let _ = writeln!($out, $($arg)*); } };
-}
 
 /// Where a point of the cube is in a panel: from the front, 30 degrees to the side and 25 above.
 fn projected([x, y, z]: [f64; 3], left_px: f64) -> [f64; 2] {
@@ -50,7 +45,7 @@ pub(super) fn svg(
         out,
         r#"<style>text {{ font-size: 13px; fill: #333333 }} .s {{ font-size: 11px; fill: #666666 }} .d {{ fill: #444444; fill-opacity: 0.16 }}</style>"#
     );
-    put!(out, r#"<rect width="{width}" height="{height}" fill="white"/><text x="16" y="24">{title}</text>"#);
+    put!(out, r#"<rect width="{width}" height="{height}" fill="white"/><text x="16" y="24">{}</text>"#, escaped(title));
     put!(
         out,
         r#"<text x="16" y="42" class="s">gray: what the actions of the data are, x, y, z in the normalized cube; coloured: where each cell decodes to</text>"#

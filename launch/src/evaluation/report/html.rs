@@ -1,100 +1,73 @@
 //! The report as one page that opens without a network: no script, no font, no picture from elsewhere.
 
+use super::page::{self, between, grouped, percent};
 use super::plot::{self, Point};
-use super::{ArmReport, Report, TaskReport};
-use std::fmt::Write;
+use super::{ArmReport, FailureReport, Report, TaskReport, Warned};
+use crate::evaluation::artifacts;
+use crate::markup::{escaped, put};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use std::collections::BTreeMap;
+use std::path::Path;
 
-const STYLE: &str = include_str!("report.css");
+/// Shown without asking.
+const FAILURES_OPEN: usize = 10;
 /// More failures than this are in `report.json` only.
-const FAILURES_MAX: usize = 200;
+const FAILURES_MAX: usize = 500;
+/// All pictures of a page together.
+const PICTURES_BYTES_MAX: usize = 16 << 20;
 
-/// Writing to a string does not fail.
-macro_rules! put {
-    ($out:expr, $($arg:tt)*) => { { let _ = writeln!($out, $($arg)*); } };
-}
-
-/// Text inside HTML or an attribute.
-pub(super) fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-/// The page. `again`: the command that runs it again.
-pub fn html(report: &Report, again: &str) -> String {
+/// The page of the run at `dir`, which pictures are read from.
+pub fn html(report: &Report, dir: &Path) -> String {
     let run = &report.run;
     let policy = run.policies.first().map_or("nobody", |policy| policy.policy.as_str());
-    let mut out = String::new();
-    put!(
-        out,
-        r#"<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">"#
-    );
-    put!(
-        out,
-        "<title>{} on {}</title><style>{STYLE}</style></head><body><main>",
-        escaped(policy),
-        escaped(&run.simulator)
-    );
-    put!(
-        out,
-        "<header><p class=\"kicker\">Egogrid evaluation</p><h1>{}</h1><p>{} tasks, {} episodes each from seed {}, at most {} steps · {}</p></header>",
-        escaped(policy),
-        run.tasks.len(),
-        run.episodes_per_task,
-        run.seed,
-        run.steps_max,
-        escaped(&run.simulator)
+    let mut out = page::opened(
+        policy,
+        "Egogrid evaluation",
+        &format!(
+            "{} tasks, {} episodes each from seed {}, at most {} steps · {}",
+            run.tasks.len(),
+            run.episodes_per_task,
+            run.seed,
+            run.steps_max,
+            run.simulator
+        ),
     );
     headline(&mut out, report);
+    failures(&mut out, report);
     if let Some(base) = report.arms.first() {
         put!(out, "<section><h2>Tasks</h2>");
         table(&mut out, report, base);
         put!(out, "</section>");
     }
     sweeps(&mut out, report);
-    failures(&mut out, report);
+    pictures(&mut out, report, dir);
     time(&mut out, report);
-    about(&mut out, report, again);
-    put!(out, "</main></body></html>");
+    about(&mut out, report);
+    page::close(&mut out);
     out
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.1} %", 100.0 * share)
-}
-
-fn between([low, high]: [f64; 2]) -> String {
-    format!("{:.1} … {:.1} %", 100.0 * low, 100.0 * high)
 }
 
 fn headline(out: &mut String, report: &Report) {
     let suite = &report.suite;
     put!(out, r#"<section class="cards">"#);
     let (mean, interval) = match (suite.mean, suite.interval) {
-        (Some(mean), Some(interval)) => (percent(mean), between(interval)),
+        (Some(mean), Some(interval)) => (percent(mean), format!("95 % interval {}", between(interval))),
         _ => ("not known yet".to_owned(), "some task has no episode".to_owned()),
     };
-    put!(out, r#"<div class="card"><b>{mean}</b><span>mean over tasks<br>95 % interval {interval}</span></div>"#);
+    put!(out, r#"<div class="card"><b>{mean}</b><span>mean over tasks<br>{interval}</span></div>"#);
     put!(
         out,
         r#"<div class="card"><b>{} of {}</b><span>episodes solved</span></div>"#,
-        suite.successes,
-        suite.episodes
+        grouped(u64::from(suite.successes)),
+        grouped(u64::from(suite.episodes))
     );
-    let class = if report.harness_failures() > 0 { "card bad" } else { "card" };
+    let failures = report.harness_failures();
     put!(
         out,
-        r#"<div class="{class}"><b>{}</b><span>harness failures<br>in no rate</span></div>"#,
-        report.harness_failures()
+        r#"<div class="card{}"><b>{failures}</b><span>harness failures{}</span></div>"#,
+        if failures > 0 { " bad" } else { "" },
+        if failures > 0 { ", in no rate" } else { "" }
     );
     put!(out, "</section>");
     if !report.complete {
@@ -103,18 +76,25 @@ fn headline(out: &mut String, report: &Report) {
             r#"<p class="note">Not finished: this is what was done when the page was written. The same command goes on.</p>"#
         );
     }
-    let few: Vec<String> = report
-        .tasks
-        .iter()
-        .filter_map(|(name, task)| Some(format!("<b>{}</b>: {}", escaped(name), escaped(task.warning.as_ref()?))))
-        .collect();
-    if !few.is_empty() {
+    warnings(out, report);
+}
+
+fn warnings(out: &mut String, report: &Report) {
+    let of_task = |(name, task): (&String, &TaskReport)| {
+        let line = |warned: &Warned| format!("<li><b>{}</b>: {}</li>", escaped(name), escaped(&warned.words));
+        task.warnings.iter().map(line).collect::<Vec<_>>()
+    };
+    let mut lines: Vec<String> = report.tasks.iter().flat_map(of_task).collect();
+    if let Some(warned) = &report.suite.warning {
+        lines.insert(0, format!("<li><b>mean over tasks</b>: {}</li>", escaped(&warned.words)));
+    }
+    if !lines.is_empty() {
+        let open = if lines.len() <= FAILURES_OPEN { " open" } else { "" };
         put!(
             out,
-            r#"<details class="note" open><summary>Too few episodes for {} of {} tasks</summary><p>{}</p></details>"#,
-            few.len(),
-            report.tasks.len(),
-            few.join("<br>")
+            r#"<details class="note"{open}><summary>Read with care: {} figures stand on too little</summary><ul>{}</ul></details>"#,
+            lines.len(),
+            lines.concat()
         );
     }
 }
@@ -122,7 +102,8 @@ fn headline(out: &mut String, report: &Report) {
 fn table(out: &mut String, report: &Report, arm: &ArmReport) {
     put!(
         out,
-        r#"<div class="wide"><table><thead><tr><th>task</th><th class="n">solved</th><th class="n">rate</th><th>95 % interval</th><th class="n"></th><th class="n">steps</th><th class="n">harness</th></tr></thead><tbody>"#
+        r#"<div class="wide" tabindex="0" role="region" aria-label="tasks, {}"><table><thead><tr><th>task</th><th class="n">solved</th><th class="n">rate</th><th>with its 95 % interval</th><th class="n shy">interval</th><th class="n shy">steps</th><th class="n">harness failures</th></tr></thead><tbody>"#,
+        escaped(&arm.arm)
     );
     for name in &report.run.tasks {
         let Some(task) = arm.tasks.get(name) else { continue };
@@ -131,7 +112,7 @@ fn table(out: &mut String, report: &Report, arm: &ArmReport) {
     if let (Some(mean), Some(interval)) = (arm.suite.mean, arm.suite.interval) {
         put!(
             out,
-            r#"<tr class="suite"><th>mean over tasks</th><td class="n">{} / {}</td><td class="n">{}</td><td>{}</td><td class="n">{}</td><td></td><td class="n">{}</td></tr>"#,
+            r#"<tr class="suite"><th scope="row">mean over tasks</th><td class="n">{} / {}</td><td class="n">{}</td><td>{}</td><td class="n shy">{}</td><td class="shy"></td><td class="n">{}</td></tr>"#,
             arm.suite.successes,
             arm.suite.episodes,
             percent(mean),
@@ -144,14 +125,20 @@ fn table(out: &mut String, report: &Report, arm: &ArmReport) {
 }
 
 fn row(out: &mut String, name: &str, task: &TaskReport) {
-    let rate = f64::from(task.successes) / f64::from(task.episodes.max(1));
-    let (bar, interval) =
-        task.interval.map_or_else(Default::default, |interval| (plot::bar(rate, interval), between(interval)));
-    let rate = if task.episodes > 0 { percent(rate) } else { "–".to_owned() };
+    let (bar, interval, rate) = match (task.rate, task.interval) {
+        (Some(rate), Some(interval)) => (plot::bar(rate, interval), between(interval), percent(rate)),
+        _ => ("no episode counts".to_owned(), String::new(), "–".to_owned()),
+    };
     let steps = task.mean_steps.map_or_else(|| "–".to_owned(), |steps| format!("{steps:.0}"));
+    let words: Vec<&str> = task.warnings.iter().map(|warned| warned.words.as_str()).collect();
+    let sign = if words.is_empty() {
+        String::new()
+    } else {
+        format!(r#" <span class="sign" title="{0}" aria-label="{0}" role="img">!</span>"#, escaped(&words.join("; ")))
+    };
     put!(
         out,
-        r#"<tr><th>{}</th><td class="n">{} / {}</td><td class="n">{rate}</td><td>{bar}</td><td class="n">{interval}</td><td class="n">{steps}</td><td class="n">{}</td></tr>"#,
+        r#"<tr><th scope="row">{}{sign}</th><td class="n">{} / {}</td><td class="n">{rate}</td><td>{bar}</td><td class="n shy">{interval}</td><td class="n shy">{steps}</td><td class="n">{}</td></tr>"#,
         escaped(name),
         task.successes,
         task.episodes,
@@ -170,12 +157,15 @@ fn sweeps(out: &mut String, report: &Report) {
     if axes.is_empty() {
         return;
     }
-    put!(out, r#"<section><h2>Under stress</h2><div class="sweeps">"#);
+    put!(
+        out,
+        r#"<section><h2>Under stress</h2><p class="soft">Mean over tasks with its 95 % interval.</p><div class="sweeps">"#
+    );
     for axis in axes {
         let mut points = Vec::new();
         for (policy, arm) in report.run.policies.iter().zip(&report.arms) {
             let (label, value) = match &policy.stress {
-                None => ("base".to_owned(), base_value(axis)),
+                None => base_point(axis),
                 Some(label) if label.axis == axis => (label.label.clone(), label.value),
                 Some(_) => continue,
             };
@@ -183,89 +173,159 @@ fn sweeps(out: &mut String, report: &Report) {
                 points.push(Point { label, value, rate, interval });
             }
         }
-        put!(out, "<figure>{}<figcaption>{}</figcaption></figure>", plot::sweep(&points), escaped(axis));
+        put!(out, "<figure>{}<figcaption>{}</figcaption></figure>", plot::sweep(axis, &points), escaped(axis));
     }
     put!(out, "</div>");
     for arm in report.arms.iter().skip(1) {
-        put!(
-            out,
-            "<details><summary>{}: {}</summary>",
-            escaped(&arm.arm),
-            arm.suite.mean.map_or_else(|| "not done".to_owned(), percent)
-        );
+        let told = match (arm.suite.mean, arm.suite.interval) {
+            (Some(mean), Some(interval)) => format!("{} ({})", percent(mean), between(interval)),
+            _ => "not done".to_owned(),
+        };
+        put!(out, "<details><summary>{}: {told}</summary>", escaped(&arm.arm));
         table(out, report, arm);
         put!(out, "</details>");
     }
     put!(out, "</section>");
 }
 
-/// Where the arm without stress stands on an axis of numbers.
-fn base_value(axis: &str) -> Option<f64> {
+/// Where the arm without stress stands on an axis.
+fn base_point(axis: &str) -> (String, Option<f64>) {
     match axis {
-        "light" => Some(1.0),
-        "colours_seed" | "paraphrase" | "strategy" | "bundle" => None,
-        _ => Some(0.0),
+        "light" => ("1".to_owned(), Some(1.0)),
+        "colours_seed" | "paraphrase" | "strategy" | "bundle" => ("base".to_owned(), None),
+        _ => ("0".to_owned(), Some(0.0)),
     }
 }
 
 fn failures(out: &mut String, report: &Report) {
+    let all = &report.failures;
     put!(out, "<section><h2>What failed</h2>");
-    if report.failures.is_empty() {
-        put!(out, "<p>Nothing.</p></section>");
+    if all.is_empty() {
+        put!(out, "<p>{}</p></section>", if report.suite.episodes > 0 { "Nothing." } else { "Nothing was run." });
         return;
     }
+    let mut kinds: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for failure in all.iter() {
+        *kinds.entry((failure.arm.as_str(), failure.task.as_str())).or_default() += 1;
+    }
+    let mut kinds: Vec<_> = kinds.into_iter().collect();
+    kinds.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let told = kinds.iter().take(FAILURES_OPEN).map(|((arm, task), count)| {
+        let arm = if *arm == super::BASE { String::new() } else { format!(" ({arm})") };
+        format!("{}{} {count}", escaped(task), escaped(&arm))
+    });
+    let more =
+        if kinds.len() > FAILURES_OPEN { format!(" and {} more", kinds.len() - FAILURES_OPEN) } else { String::new() };
+    put!(out, r#"<p class="soft">{}{more}.</p>"#, told.collect::<Vec<_>>().join(", "));
+    failure_table(out, &all[..all.len().min(FAILURES_OPEN)]);
+    if all.len() > FAILURES_OPEN {
+        let rest = &all[FAILURES_OPEN..all.len().min(FAILURES_MAX)];
+        put!(out, "<details><summary>{} more</summary>", all.len() - FAILURES_OPEN);
+        failure_table(out, rest);
+        if all.len() > FAILURES_MAX {
+            put!(out, "<p>{} more are in report.json.</p>", all.len() - FAILURES_MAX);
+        }
+        put!(out, "</details>");
+    }
+    put!(out, "</section>");
+}
+
+fn failure_table(out: &mut String, failures: &[FailureReport]) {
     put!(
         out,
-        r#"<div class="wide"><table><thead><tr><th>arm</th><th>task</th><th class="n">seed</th><th>why</th><th>policy</th><th>gate</th></tr></thead><tbody>"#
+        r#"<div class="wide" tabindex="0" role="region" aria-label="episodes that failed"><table><thead><tr><th>task</th><th class="n">seed</th><th class="shy">arm</th><th>why</th><th>see</th></tr></thead><tbody>"#
     );
-    for failure in report.failures.iter().take(FAILURES_MAX) {
-        let counts = |counts: &std::collections::BTreeMap<String, u32>| {
-            counts.iter().map(|(name, count)| format!("{} {count}", escaped(name))).collect::<Vec<_>>().join(", ")
+    for failure in failures {
+        let counts = |what: &str, counts: &BTreeMap<String, u32>| {
+            let told: Vec<String> = counts.iter().map(|(name, count)| format!("{} {count}", escaped(name))).collect();
+            if told.is_empty() {
+                String::new()
+            } else {
+                format!(r#"<br><span class="soft">{what}: {}</span>"#, told.join(", "))
+            }
         };
+        let link = |path: &Option<String>, name: &str| {
+            path.as_ref().map(|path| format!(r#"<a href="{}">{name}</a>"#, escaped(path)))
+        };
+        let links: Vec<String> =
+            [link(&failure.video, "video"), link(&failure.rrd, "rerun")].into_iter().flatten().collect();
         put!(
             out,
-            r#"<tr><td>{}</td><th>{}</th><td class="n">{}</td><td>{}</td><td>{}</td><td>{}</td></tr>"#,
-            escaped(&failure.arm),
+            r#"<tr><th scope="row">{}</th><td class="n">{}</td><td class="shy">{}</td><td class="why">{}{}{}</td><td>{}</td></tr>"#,
             escaped(&failure.task),
             failure.seed,
+            escaped(&failure.arm),
             escaped(&failure.why),
-            counts(&failure.policy_errors),
-            counts(&failure.interventions)
+            counts("no chunk", &failure.policy_errors),
+            counts("gate", &failure.interventions),
+            if links.is_empty() { "–".to_owned() } else { links.join(" ") }
         );
     }
     put!(out, "</tbody></table></div>");
-    if report.failures.len() > FAILURES_MAX {
-        put!(out, "<p>{} more are in report.json.</p>", report.failures.len() - FAILURES_MAX);
+}
+
+/// Inside the page, because it has to be one file.
+fn pictures(out: &mut String, report: &Report, dir: &Path) {
+    let mut bytes_left = PICTURES_BYTES_MAX;
+    let mut figures = String::new();
+    for (task, path) in report.run.tasks.iter().filter_map(|task| Some((task, report.pictures.get(task)?))) {
+        let Some(picture) = artifacts::picture(dir, path).filter(|picture| picture.len() <= bytes_left) else {
+            continue;
+        };
+        bytes_left -= picture.len();
+        put!(
+            figures,
+            r#"<figure><img alt="{0}" src="data:image/png;base64,{1}"><figcaption>{0}</figcaption></figure>"#,
+            escaped(task),
+            STANDARD.encode(&picture)
+        );
     }
-    put!(out, "</section>");
+    if !figures.is_empty() {
+        put!(out, r#"<section><h2>What the policy sees</h2><div class="pictures">{figures}</div></section>"#);
+    }
 }
 
 fn time(out: &mut String, report: &Report) {
-    let parts: Vec<(&str, f64)> = report.time.shares.iter().map(|(name, share)| (*name, *share)).collect();
-    put!(out, "<section><h2>Where time went</h2>{}<p class=\"legend\">", plot::shares(&parts));
-    for (index, (name, share)) in parts.iter().enumerate() {
-        put!(out, r#"<span><i class="part{index}"></i>{} {}</span>"#, escaped(name), percent(*share));
+    let time = &report.time;
+    let parts: Vec<(&str, f64)> = time.parts.iter().map(|part| (part.name, part.share)).collect();
+    if time.parts.iter().all(|part| part.ms_per_step.is_none()) {
+        return;
     }
-    put!(out, "</p>");
-    if let (Some(harness), Some(policy)) = (report.time.harness_ms_per_step, report.time.policy_ms_per_look) {
+    put!(out, "<section><h2>Where time went</h2>{}", plot::shares(&parts));
+    put!(
+        out,
+        r#"<div class="wide" tabindex="0" role="region" aria-label="time by part"><table><thead><tr><th>part</th><th class="n">share</th><th class="n">ms per step, median</th><th class="n">p90</th><th class="n">p99</th><th class="n">largest</th></tr></thead><tbody>"#
+    );
+    for (index, part) in time.parts.iter().enumerate() {
+        let Some(ms) = part.ms_per_step else { continue };
         put!(
             out,
-            "<p>Policy and runtime {:.1} ms a look (median of episodes, p99 {:.1}); harness {:.2} ms a step (p99 {:.2}).</p>",
-            policy.p50,
-            policy.p99,
-            harness.p50,
-            harness.p99
+            r#"<tr><th scope="row"><i class="key part{index}"></i>{}</th><td class="n">{}</td><td class="n">{:.2}</td><td class="n">{:.2}</td><td class="n">{:.2}</td><td class="n">{:.2}</td></tr>"#,
+            escaped(part.name),
+            percent(part.share),
+            ms.p50,
+            ms.p90,
+            ms.p99,
+            ms.max
         );
     }
-    put!(out, "</section>");
+    put!(out, "</tbody></table></div>");
+    let mut told = vec!["Quantiles over episodes.".to_owned()];
+    if let Some(policy) = time.policy_ms_per_look {
+        told.push(format!("Policy and runtime {:.1} ms a look (median; p99 {:.1}).", policy.p50, policy.p99));
+    }
+    if let Some(rate) = time.episodes_per_minute_and_worker {
+        told.push(format!("{rate:.1} episodes a minute and worker."));
+    }
+    put!(out, r#"<p class="soft">{}</p></section>"#, told.join(" "));
 }
 
-fn about(out: &mut String, report: &Report, again: &str) {
+fn about(out: &mut String, report: &Report) {
     let run = &report.run;
     put!(
         out,
         "<section><h2>To run it again</h2><pre>{}</pre><details><summary>eval.toml</summary><pre>{}</pre></details><dl>",
-        escaped(again),
+        escaped(&report.command),
         escaped(&run.plan)
     );
     let mut pair = |name: &str, value: &str| put!(out, "<dt>{}</dt><dd>{}</dd>", escaped(name), escaped(value));
@@ -277,11 +337,17 @@ fn about(out: &mut String, report: &Report, again: &str) {
         };
         pair(&format!("arm {}", policy.arm), &format!("{}{bundle}", policy.policy));
     }
+    let last = u64::from(run.seed) + u64::from(run.episodes_per_task.saturating_sub(1));
+    pair("seeds", &format!("{} to {last}, each of every task", run.seed));
     pair("simulator", &format!("{}, {} steps per second", run.simulator, run.control_hz));
     pair("plan", &run.plan_sha256);
     pair("Egogrid", &run.egogrid_version);
     pair("machine", &run.machine);
-    put!(out, "</dl></section>");
+    put!(
+        out,
+        "</dl><p class=\"soft\">Intervals: Wilson for a task; for the mean over tasks Wilson with the effective number of episodes. Harness failures are in no rate. \
+         An episode is named by arm, task and seed and is the same each time it runs.</p></section>"
+    );
 }
 
 #[cfg(test)]
@@ -290,8 +356,13 @@ mod tests {
     use super::*;
     use crate::evaluation::record::tests::{header, record};
     use crate::evaluation::record::{EvalRun, StressLabel};
+    use crate::view::Outcome;
 
-    const HOSTILE: &str = "<script>alert('x')</script>\"&";
+    const HOSTILE: &str = "</td><script>alert('x')</script>\"&";
+
+    fn page(run: &EvalRun, command: &str, dir: &Path) -> String {
+        html(&Report::of(run, dir, command), dir)
+    }
 
     #[test]
     fn nothing_that_was_evaluated_becomes_markup() {
@@ -305,24 +376,54 @@ mod tests {
         header.policies.push(stressed);
         let mut failed = record(HOSTILE, 1, false);
         failed.policy_errors.insert(HOSTILE.to_owned(), 1);
-        failed.outcome = crate::view::Outcome::Harness { reason: HOSTILE.to_owned() };
-        let run = EvalRun { header, episodes: vec![failed, record(HOSTILE, 2, true)] };
-        let page = html(&Report::of(&run), HOSTILE);
+        failed.interventions.insert(HOSTILE.to_owned(), 1);
+        failed.instruction = HOSTILE.to_owned();
+        failed.outcome = Outcome::Harness { reason: HOSTILE.to_owned() };
+        let mut other = record(HOSTILE, 1, false);
+        other.arm = HOSTILE.to_owned();
+        let run = EvalRun { header, episodes: vec![failed, record(HOSTILE, 2, true), other] };
+        let page = page(&run, HOSTILE, Path::new("nowhere"));
         assert!(!page.contains("<script") && !page.contains("alert('x')"), "{page}");
-        assert!(page.contains("&lt;script&gt;"));
+        assert!(page.contains("&lt;script&gt;") && page.contains("Under stress"));
     }
 
     #[test]
     fn the_page_needs_nothing_from_elsewhere() {
-        let run =
-            EvalRun { header: header("a"), episodes: (0..4).map(|seed| record("reach", seed, seed != 2)).collect() };
-        let page = html(&Report::of(&run), "egogrid eval x.toml --out DIR");
-        for outside in ["http://", "https://", "src=", "<link", "@import", "url("] {
+        let episodes = (0..4).map(|seed| record("reach", seed, seed != 2)).collect();
+        let page =
+            page(&EvalRun { header: header("a"), episodes }, "egogrid eval x.toml --out DIR", Path::new("nowhere"));
+        for outside in ["http://", "https://", "src=", "<link", "@import", "url(", "href="] {
             assert!(!page.contains(outside), "{outside}");
         }
-        assert!(
-            page.contains("Not finished") && page.contains("not solved within 80 steps") && page.contains("3 / 4"),
-            "{page}"
-        );
+        for told in ["Not finished", "not solved within 80 steps", "3 / 4", "no episode counts", "Read with care"] {
+            assert!(page.contains(told), "{told}");
+        }
+        let failed = page.find("What failed").unwrap();
+        assert!(failed < page.find("<h2>Tasks").unwrap(), "failures first");
+    }
+
+    #[test]
+    fn pictures_are_in_the_page_and_films_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let png = b"\x89PNG\r\n\x1a\nrest";
+        std::fs::create_dir_all(dir.path().join("tasks")).unwrap();
+        std::fs::write(dir.path().join(artifacts::picture_of("reach")), png).unwrap();
+        std::fs::write(dir.path().join(artifacts::picture_of("push")), "no picture").unwrap();
+        let film = artifacts::of_episode("base", "reach", 2, "mp4");
+        std::fs::create_dir_all(dir.path().join(&film).parent().unwrap()).unwrap();
+        std::fs::write(dir.path().join(&film), "x").unwrap();
+        let episodes = (0..4).map(|seed| record("reach", seed, seed != 2)).collect();
+        let page = page(&EvalRun { header: header("a"), episodes }, "", dir.path());
+        assert!(page.contains(&STANDARD.encode(png)) && page.matches("<img").count() == 1);
+        assert!(page.contains(&format!(r#"<a href="{film}">video</a>"#)));
+    }
+
+    #[test]
+    fn a_page_of_many_failures_stays_small() {
+        let mut header = header("a");
+        header.episodes_per_task = 2000;
+        let run = EvalRun { header, episodes: (0..2000).map(|seed| record("reach", seed, false)).collect() };
+        let page = page(&run, "", Path::new("nowhere"));
+        assert!(page.contains("1500 more are in report.json") && page.len() < 500_000, "{}", page.len());
     }
 }

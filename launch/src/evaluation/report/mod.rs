@@ -2,17 +2,44 @@
 //!
 //! From: an [`EvalRun`], whole or not. To: `report.json`, `report.html`. Harness failures are shown and in no rate.
 
+mod compare_html;
 mod html;
+mod page;
 mod plot;
+mod time;
 
+pub use compare_html::html as compare_html;
 pub use html::html;
+pub use time::{PartReport, TimeReport};
 
+use super::artifacts;
+use super::plan::BASE;
 use super::record::{EpisodeRecord, EvalHeader, EvalRun};
-use super::statistics::{Suite, TaskCount, suite, too_few, wilson_95};
-use crate::statistics::Quantiles;
+use super::statistics::enough::{self, Warning};
+use super::statistics::{Confidence, Counts, Interval, suite, wilson};
 use crate::view::Outcome;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Of every interval in a report.
+pub const CONFIDENCE: Confidence = Confidence::P95;
+
+/// A rule that does not hold, its numbers, and the same in words.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Warned {
+    /// With its numbers.
+    #[serde(flatten)]
+    pub warning: Warning,
+    /// In words.
+    pub words: String,
+}
+
+impl From<Warning> for Warned {
+    fn from(warning: Warning) -> Self {
+        Self { words: warning.to_string(), warning }
+    }
+}
 
 /// One task of one arm.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -25,31 +52,37 @@ pub struct TaskReport {
     pub harness_failures: u32,
     /// Of the failures those in which the safety gate latched a stop.
     pub safety_stops: u32,
+    /// Successes per episode; none without episodes.
+    pub rate: Option<f64>,
     /// Wilson, 95 %.
-    pub interval: Option<[f64; 2]>,
+    pub interval: Option<Interval>,
     /// Of the successes.
     pub mean_steps: Option<f64>,
-    /// Where the number of episodes is too small for its rate to be known.
-    pub warning: Option<String>,
+    /// What to know before believing the rate.
+    pub warnings: Vec<Warned>,
 }
 
 /// The mean over tasks.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct SuiteReport {
     /// Every task weighs the same. None while a task has no episode.
     pub mean: Option<f64>,
     /// 95 %.
-    pub interval: Option<[f64; 2]>,
+    pub interval: Option<Interval>,
+    /// As many episodes of one kind would be as sure.
+    pub effective_episodes: Option<f64>,
     /// Of all tasks.
     pub successes: u32,
     /// Of all tasks.
     pub episodes: u32,
     /// Of all tasks.
     pub harness_failures: u32,
+    /// What to know before believing the mean.
+    pub warning: Option<Warned>,
 }
 
 /// One variant.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct ArmReport {
     /// Its name.
     pub arm: String,
@@ -57,19 +90,6 @@ pub struct ArmReport {
     pub suite: SuiteReport,
     /// By name.
     pub tasks: BTreeMap<String, TaskReport>,
-}
-
-/// Milliseconds of each part, per step and per look, over all episodes of the run.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct TimeReport {
-    /// Shares of the time of all episodes, by part; they add up to 1.
-    pub shares: BTreeMap<&'static str, f64>,
-    /// Harness, per executed step: everything but simulator, rendering, policy and waiting.
-    pub harness_ms_per_step: Option<Quantiles>,
-    /// Policy and runtime, per look.
-    pub policy_ms_per_look: Option<Quantiles>,
-    /// Episodes per minute of one worker: of the time that an episode takes.
-    pub episodes_per_minute_and_worker: Option<f64>,
 }
 
 /// One episode that was not solved.
@@ -81,6 +101,8 @@ pub struct FailureReport {
     pub task: String,
     /// Its seed.
     pub seed: u32,
+    /// Whether it is in a rate.
+    pub counted: bool,
     /// In words.
     pub why: String,
     /// Executed.
@@ -89,6 +111,10 @@ pub struct FailureReport {
     pub policy_errors: BTreeMap<String, u32>,
     /// What the gate did, by rule.
     pub interventions: BTreeMap<String, u32>,
+    /// Its film, relative to the run.
+    pub video: Option<String>,
+    /// Its rerun recording, relative to the run.
+    pub rrd: Option<String>,
 }
 
 /// All of it. `suite` and `tasks` are those of the arm `base`.
@@ -102,28 +128,38 @@ pub struct Report {
     pub arms: Vec<ArmReport>,
     /// Whether every episode of the plan is in it.
     pub complete: bool,
+    /// Of every interval.
+    pub confidence: Confidence,
     /// Where time went.
     pub time: TimeReport,
     /// Failures of the policy first, then those of the harness.
     pub failures: Vec<FailureReport>,
+    /// Of tasks that have one, relative to the run.
+    pub pictures: BTreeMap<String, String>,
+    /// Runs it again.
+    pub command: String,
     /// What was evaluated.
     pub run: EvalHeader,
 }
 
 impl Report {
-    /// Of whatever is done.
-    pub fn of(run: &EvalRun) -> Self {
+    /// Of whatever is done in the run at `dir`; `command` is what runs it again.
+    pub fn of(run: &EvalRun, dir: &Path, command: &str) -> Self {
         let arms: Vec<ArmReport> = run.header.policies.iter().map(|policy| arm(run, &policy.arm)).collect();
         let planned = arms.len() * run.header.tasks.len() * run.header.episodes_per_task as usize;
         // A header has at least one arm; of a damaged one the report is empty.
-        let base = arms.first().cloned().unwrap_or_else(|| arm(run, super::plan::BASE));
+        let base = arms.first().cloned().unwrap_or_default();
+        let picture = |task: &String| Some((task.clone(), artifacts::found(dir, artifacts::picture_of(task))?));
         Self {
             suite: base.suite,
             tasks: base.tasks,
             arms,
             complete: run.episodes.len() == planned,
-            time: time(&run.episodes),
-            failures: failures(&run.episodes),
+            confidence: CONFIDENCE,
+            time: TimeReport::of(&run.episodes),
+            failures: failures(&run.episodes, dir),
+            pictures: run.header.tasks.iter().filter_map(picture).collect(),
+            command: command.to_owned(),
             run: run.header.clone(),
         }
     }
@@ -140,16 +176,18 @@ fn arm(run: &EvalRun, name: &str) -> ArmReport {
         (task.clone(), TaskReport::of(episodes))
     };
     let tasks: BTreeMap<String, TaskReport> = run.header.tasks.iter().map(task).collect();
-    let counts: Vec<TaskCount> =
-        tasks.values().map(|task| TaskCount { successes: task.successes, episodes: task.episodes }).collect();
-    let mean: Option<Suite> = suite(&counts);
+    let counts: Vec<Counts> = tasks.values().map(TaskReport::counts).collect();
+    let mean = suite::mean(&counts, CONFIDENCE);
     let sum = |of: fn(&TaskReport) -> u32| tasks.values().map(of).sum();
+    let episodes = sum(|task| task.episodes);
     let suite = SuiteReport {
         mean: mean.map(|suite| suite.mean),
         interval: mean.map(|suite| suite.interval),
+        effective_episodes: mean.map(|suite| suite.effective_episodes),
         successes: sum(|task| task.successes),
-        episodes: sum(|task| task.episodes),
+        episodes,
         harness_failures: sum(|task| task.harness_failures),
+        warning: mean.and_then(|mean| enough::suite(&mean, u64::from(episodes), CONFIDENCE)).map(Warned::from),
     };
     ArmReport { arm: name.to_owned(), suite, tasks }
 }
@@ -166,55 +204,100 @@ impl TaskReport {
                 steps += record.steps;
             }
         }
-        report.interval = wilson_95(report.successes, report.episodes);
+        let counts = report.counts();
+        report.rate = counts.rate();
+        report.interval = wilson::interval(counts, CONFIDENCE);
         report.mean_steps = (report.successes > 0).then(|| f64::from(steps) / f64::from(report.successes));
-        report.warning = too_few(report.successes, report.episodes);
+        let warnings = enough::task(counts, u64::from(report.harness_failures), CONFIDENCE);
+        report.warnings = warnings.into_iter().map(Warned::from).collect();
         report
     }
-}
 
-fn time(episodes: &[EpisodeRecord]) -> TimeReport {
-    let judged: Vec<&EpisodeRecord> = episodes.iter().filter(|record| record.is_judged()).collect();
-    let sum = |of: fn(&EpisodeRecord) -> f64| judged.iter().map(|record| of(record)).sum::<f64>();
-    let parts: [(&'static str, f64); 5] = [
-        ("simulator", sum(|record| record.time.simulator_ms)),
-        ("onnx", sum(|record| record.time.onnx_ms)),
-        ("runtime", sum(|record| record.time.runtime_ms)),
-        ("queue", sum(|record| record.time.queue_ms)),
-        ("harness", sum(|record| record.time.harness_ms)),
-    ];
-    let all: f64 = parts.iter().map(|(_, spent)| spent).sum();
-    let per =
-        |of: &dyn Fn(&EpisodeRecord) -> f64| Quantiles::of(&judged.iter().map(|record| of(record)).collect::<Vec<_>>());
-    let wall_s = sum(|record| record.wall_s);
-    TimeReport {
-        shares: parts.into_iter().map(|(name, spent)| (name, if all > 0.0 { spent / all } else { 0.0 })).collect(),
-        harness_ms_per_step: per(&|record| record.time.harness_ms / f64::from(record.steps.max(1))),
-        policy_ms_per_look: per(&|record| {
-            (record.time.onnx_ms + record.time.runtime_ms) / f64::from(record.looks.max(1))
-        }),
-        episodes_per_minute_and_worker: (wall_s > 0.0).then(|| 60.0 * judged.len() as f64 / wall_s),
+    fn counts(&self) -> Counts {
+        // Counted together: never more successes than episodes.
+        Counts::new(u64::from(self.successes), u64::from(self.episodes)).unwrap_or_default()
     }
 }
 
-fn failures(episodes: &[EpisodeRecord]) -> Vec<FailureReport> {
+fn failures(episodes: &[EpisodeRecord], dir: &Path) -> Vec<FailureReport> {
     let mut failed: Vec<&EpisodeRecord> = episodes.iter().filter(|record| !record.is_success()).collect();
-    failed.sort_by_key(|record| (!record.is_judged(), record.arm != super::plan::BASE, record.name()));
-    let report = |record: &EpisodeRecord| FailureReport {
-        arm: record.arm.clone(),
-        task: record.task.clone(),
-        seed: record.seed,
-        why: match &record.outcome {
-            Outcome::Success => String::new(),
-            Outcome::Failure => format!("not solved within {} steps", record.steps),
-            Outcome::SafetyStop { reason } => format!("the safety gate latched a stop: {reason}"),
-            Outcome::Harness { reason } => {
-                format!("not counted, the harness failed {} times: {reason}", record.attempts)
-            }
-        },
-        steps: record.steps,
-        policy_errors: record.policy_errors.clone(),
-        interventions: record.interventions.clone(),
+    failed.sort_by_key(|record| (!record.is_judged(), record.arm != BASE, record.name()));
+    let report = |record: &EpisodeRecord| {
+        let file =
+            |ending| artifacts::found(dir, artifacts::of_episode(&record.arm, &record.task, record.seed, ending));
+        FailureReport {
+            arm: record.arm.clone(),
+            task: record.task.clone(),
+            seed: record.seed,
+            counted: record.is_judged(),
+            why: match &record.outcome {
+                Outcome::Success => String::new(),
+                Outcome::Failure => format!("not solved within {} steps", record.steps),
+                Outcome::SafetyStop { reason } => format!("the safety gate latched a stop: {reason}"),
+                Outcome::Harness { reason } => {
+                    format!("not counted: the harness failed in {} attempts, at last with: {reason}", record.attempts)
+                }
+            },
+            steps: record.steps,
+            policy_errors: record.policy_errors.clone(),
+            interventions: record.interventions.clone(),
+            video: file("mp4"),
+            rrd: file("rrd"),
+        }
     };
     failed.into_iter().map(report).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::evaluation::record::tests::{header, record};
+
+    /// The names that scripts rely on.
+    #[test]
+    fn report_json_has_the_promised_names() {
+        let mut episodes: Vec<EpisodeRecord> = (0..10).map(|seed| record("reach", seed, seed != 3)).collect();
+        episodes.extend((0..10).map(|seed| record("push", seed, seed % 2 == 0)));
+        episodes[13].outcome = Outcome::Harness { reason: "it died".to_owned() };
+        let run = EvalRun { header: header("a"), episodes };
+        let report = serde_json::to_value(Report::of(&run, Path::new("nowhere"), "egogrid eval x")).unwrap();
+        assert_eq!(report["tasks"]["push"]["successes"], 5);
+        assert_eq!(report["tasks"]["push"]["episodes"], 9, "a harness failure is in no denominator");
+        assert_eq!(report["tasks"]["push"]["harness_failures"], 1);
+        let mean = (0.9 + 5.0 / 9.0) / 2.0;
+        assert!((report["suite"]["mean"].as_f64().unwrap() - mean).abs() < 1e-12);
+        for interval in [&report["suite"]["interval"], &report["tasks"]["reach"]["interval"]] {
+            let [low, high] = [0, 1].map(|end| interval[end].as_f64().unwrap());
+            assert!(0.0 < low && low < high && high < 1.0, "{interval}");
+        }
+        assert_eq!(report["tasks"]["push"]["warnings"][0]["rule"], "too_wide");
+        assert_eq!((&report["complete"], &report["confidence"]), (&true.into(), &0.95.into()));
+        assert_eq!(report["command"], "egogrid eval x");
+        let last = report["failures"].as_array().unwrap().last().unwrap();
+        assert_eq!((&last["counted"], &last["seed"]), (&false.into(), &3.into()), "the harness's come last");
+    }
+
+    #[test]
+    fn a_task_without_episodes_leaves_no_mean_and_says_so() {
+        let run = EvalRun { header: header("a"), episodes: vec![record("reach", 0, true)] };
+        let report = Report::of(&run, Path::new("nowhere"), "");
+        assert_eq!((report.suite.mean, report.suite.interval, report.complete), (None, None, false));
+        assert!(matches!(report.tasks["push"].warnings[0].warning, Warning::NoEpisodes { .. }));
+    }
+
+    #[test]
+    fn files_of_an_episode_are_named_where_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let video = artifacts::of_episode("base", "reach", 3, "mp4");
+        for file in [video.as_str(), "tasks/push.png"] {
+            std::fs::create_dir_all(dir.path().join(file).parent().unwrap()).unwrap();
+            std::fs::write(dir.path().join(file), "x").unwrap();
+        }
+        let run = EvalRun { header: header("a"), episodes: vec![record("reach", 3, false), record("reach", 4, false)] };
+        let report = Report::of(&run, dir.path(), "");
+        assert_eq!(report.failures[0].video, Some(video));
+        assert_eq!((&report.failures[0].rrd, &report.failures[1].video), (&None, &None));
+        assert_eq!(report.pictures.get("push").map(String::as_str), Some("tasks/push.png"));
+    }
 }
