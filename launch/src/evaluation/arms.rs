@@ -227,3 +227,85 @@ impl Arm {
         args
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn simulator() -> SimulatorConfig {
+        toml::from_str(
+            "module = \"m\"\nargs = [\"--image-px\", \"224\"]\nembodiment = \"e.toml\"\nsteps_max = 200\n[suites]\nall = [\"a\", \"b\"]",
+        )
+        .unwrap()
+    }
+
+    fn planned(policy: &str, sweep: &str) -> Result<Vec<Arm>, PlanError> {
+        let text =
+            format!("simulator = \"s\"\nsuite = \"all\"\nepisodes = 3\nseed = 1\npolicy = {policy}\n[sweep]\n{sweep}");
+        let config: EvalConfig = toml::from_str(&text).unwrap();
+        config.checked(simulator()).map(|plan| plan.arms)
+    }
+
+    #[test]
+    fn every_value_of_every_axis_is_an_arm_that_differs_from_base_in_that_alone() {
+        let sweep = "latency_ms = [50.0, 100.0]\nlight = [0.5]\ncamera_turn_untold_deg = [[5.0, -2.0]]\nstrategy = [\"overlap\"]\nbundle = [\"x/int8\"]";
+        let arms = planned("{ bundle = \"x/fp32\" }", sweep).unwrap();
+        let names: Vec<&str> = arms.iter().map(|arm| arm.name.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "base",
+                "latency_ms=50",
+                "latency_ms=100",
+                "light=0.5",
+                "camera_turn_untold_deg=5,-2",
+                "strategy=overlap",
+                "bundle=int8"
+            ]
+        );
+        assert_eq!(arms[0].worker_args(&simulator()), ["--image-px", "224"]);
+        assert_eq!(arms[3].worker_args(&simulator()), ["--image-px", "224", "--light", "0.5"]);
+        assert_eq!(
+            arms[4].worker_args(&simulator()),
+            ["--image-px", "224", "--camera-turn-deg=5,-2", "--camera-untold"]
+        );
+        assert_eq!(
+            arms[1].worker_args(&simulator()),
+            arms[0].worker_args(&simulator()),
+            "the runtime does this itself"
+        );
+        assert_eq!(arms[6].actor, Actor::Bundle("x/int8".into()));
+        for arm in &arms[1..] {
+            assert_ne!((&arm.stress, &arm.actor, arm.schedule), (&arms[0].stress, &arms[0].actor, arms[0].schedule));
+        }
+    }
+
+    #[test]
+    fn an_expert_takes_what_its_worker_does_and_nothing_else() {
+        let arms = planned("\"expert\"", "light = [0.5]").unwrap();
+        assert_eq!(arms[1].worker_args(&simulator()), ["--image-px", "224", "--expert", "--light", "0.5"]);
+        for sweep in
+            ["latency_ms = [50.0]", "depth_holes = [0.1]", "paraphrase = [{ a = \"b\" }]", "strategy = [\"sync\"]"]
+        {
+            assert!(planned("\"expert\"", sweep).unwrap_err().to_string().contains("for an expert"), "{sweep}");
+        }
+        assert!(planned("\"novice\"", "").unwrap_err().to_string().contains("novice"));
+    }
+
+    #[test]
+    fn what_no_world_has_is_refused() {
+        for sweep in [
+            "latency_ms = [-1.0]",
+            "latency_ms = [nan]",
+            "frames_dropped = [1.0]",
+            "depth_holes = [1.5]",
+            "camera_shift_m = [[2.0, 0.0, 0.0]]",
+            "camera_turn_deg = [[0.0, 90.0]]",
+            "paraphrase = [{}]",
+            "light = [0.5, 0.5]",
+        ] {
+            assert!(planned("{ bundle = \"x\" }", sweep).is_err(), "{sweep}");
+        }
+    }
+}

@@ -4,6 +4,7 @@
 //! for an arm that asks other things of the simulator, and after every failure of it.
 
 use super::arms::{Actor, Arm};
+use super::artifacts;
 use super::plan::Plan;
 use super::pool::{PolicyPool, Pooled};
 use super::record::{EpisodeRecord, EpisodeTime};
@@ -12,6 +13,7 @@ use crate::exit::{CommandError, CommandResult};
 use crate::lockstep::{self, EpisodeProgress, LockstepPlan};
 use crate::view::Outcome;
 use anyhow::anyhow;
+use egogrid_runtime::camera::RgbImage;
 use egogrid_runtime::clock::{ControlRate, Moment};
 use egogrid_runtime::embodiment::Embodiment;
 use egogrid_runtime::endpoint::{ActionSink, EndpointError, ObservationSource};
@@ -22,7 +24,7 @@ use egogrid_sim_bridge::session::{RobotName, SessionConfig};
 use egogrid_sim_bridge::worker::{Worker, WorkerConfig};
 use rand::Rng;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -51,6 +53,8 @@ pub(super) struct Shared<'a> {
     pub(super) pools: &'a BTreeMap<PathBuf, PolicyPool>,
     pub(super) python: PathBuf,
     pub(super) interrupted: &'a AtomicBool,
+    /// Where the run lies.
+    pub(super) out: &'a Path,
 }
 
 /// One worker.
@@ -88,10 +92,10 @@ impl<'a> Driver<'a> {
     pub(super) fn run(&mut self, job: &Job) -> CommandResult<Option<EpisodeRecord>> {
         let shared = self.shared;
         let arm = &shared.plan.arms[job.arm];
-        let begun = Instant::now();
         let mut booked = Booked::default();
         let mut progress = EpisodeProgress::default();
         let running = self.running(arm)?;
+        let begun = Instant::now(); // starting a simulator is part of no episode
         let played = play(shared, arm, job, &mut running.sim, &mut booked, &mut progress);
         if shared.interrupted.load(Ordering::Relaxed) {
             return Ok(None);
@@ -130,9 +134,23 @@ impl<'a> Driver<'a> {
             self.running.as_mut().is_some_and(|running| running.args == args && running.worker.exited().is_none());
         if !usable {
             self.running = None;
-            self.running = Some(self.start(args)?);
+            self.running = Some(self.start_patiently(&args)?);
         }
         self.running.as_mut().ok_or_else(|| CommandError::missing(anyhow!("the simulator is gone; please report this")))
+    }
+
+    /// A simulator that does not start once may be unlucky; one that never does is an error with its log.
+    fn start_patiently(&self, args: &[String]) -> CommandResult<Running> {
+        for _ in 1..self.shared.plan.run.attempts {
+            match self.start(args.to_vec()) {
+                Ok(running) => return Ok(running),
+                Err(error) => tracing::warn!("{error}"),
+            }
+            if self.shared.interrupted.load(Ordering::Relaxed) {
+                break;
+            }
+        }
+        self.start(args.to_vec())
     }
 
     fn start(&self, args: Vec<String>) -> CommandResult<Running> {
@@ -198,6 +216,9 @@ fn play(
     let first = sim.reset(&job.task, job.seed, SIM_WAIT_MAX)?;
     booked.simulator += reset.elapsed();
     booked.instruction.clone_from(&first.observation.instruction);
+    if job.arm == 0 && job.seed == shared.plan.seed {
+        picture(shared.out, &job.task, &first.observation.frame.rgb);
+    }
     // Checked before the first episode, for every arm.
     let unusable = |detail: String| EndpointError::Refused { peer: "the evaluation".to_owned(), detail };
     let rate = ControlRate::new(sim.info().control_hz).map_err(|error| unusable(error.to_string()))?;
@@ -238,6 +259,18 @@ fn play(
     looks.ended();
     booked.waited = policy.policy().waited();
     outcome
+}
+
+/// What a task looks like, for the report. Nothing else depends on it: a disk that takes no picture will not take episodes either.
+fn picture(run: &Path, task: &str, rgb: &RgbImage) {
+    let path = run.join(artifacts::picture_of(task));
+    let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+    let saved = made.map_err(image::ImageError::IoError).and_then(|()| {
+        image::save_buffer(&path, rgb.data(), rgb.width_px(), rgb.height_px(), image::ExtendedColorType::Rgb8)
+    });
+    if let Err(error) = saved {
+        tracing::warn!("{}: {error}", path.display());
+    }
 }
 
 /// Time between a look's end and the next one's begin is the simulator's.

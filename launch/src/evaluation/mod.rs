@@ -12,6 +12,7 @@ pub mod journal;
 pub mod plan;
 mod pool;
 pub mod record;
+pub mod recorded;
 pub mod report;
 mod run;
 pub mod statistics;

@@ -88,11 +88,13 @@ pub struct RunConfig {
     pub threads: u16,
     /// How often an episode is tried that the harness fails in.
     pub attempts: u32,
+    /// So many failures of `base` are run once more at the end, with film and recordings.
+    pub record_failures: u32,
 }
 
 impl Default for RunConfig {
     fn default() -> Self {
-        Self { workers: 2, policies: 2, threads: 1, attempts: 3 }
+        Self { workers: 2, policies: 2, threads: 1, attempts: 3, record_failures: 5 }
     }
 }
 
@@ -204,6 +206,7 @@ impl EvalConfig {
         within("run.policies", self.run.policies, 1, WORKERS_MAX)?;
         within("run.threads", self.run.threads, 1, THREADS_MAX)?;
         within("run.attempts", self.run.attempts, 1, 100)?;
+        within("run.record_failures", self.run.record_failures, 0, 1000)?;
         let steps_max = self.steps_max.unwrap_or(simulator.steps_max);
         within("steps_max", steps_max, 1, STEPS_MAX)?;
         if self.seed.checked_add(self.episodes).is_none() {

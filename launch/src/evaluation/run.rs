@@ -9,6 +9,7 @@ use super::journal::Journal;
 use super::plan::{EvalConfig, Plan, SimulatorConfig};
 use super::pool::PolicyPool;
 use super::record::{ArmPolicy, EpisodeRecord, EvalHeader, EvalRun, FORMAT};
+use super::recorded::Again;
 use super::statistics::wilson_95;
 use crate::assemble;
 use crate::cli::Common;
@@ -55,6 +56,8 @@ pub struct Evaluation {
     pub resumed: usize,
     /// Whether every episode is done.
     pub complete: bool,
+    /// How the failures of `base` are run once more.
+    pub again: Again,
 }
 
 /// Runs what is missing of the evaluation in `settings.out`.
@@ -66,8 +69,14 @@ pub fn evaluate(common: &Common, settings: &Settings<'_>) -> CommandResult<Evalu
     let prepared = Prepared::read(common, settings, &text)?;
     let (plan, embodiment) = (&prepared.plan, &prepared.embodiment);
     let pools = pools(common, &prepared)?;
-    let shared =
-        Shared { plan, embodiment, pools: &pools, python: prepared.python.clone(), interrupted: settings.interrupted };
+    let shared = Shared {
+        plan,
+        embodiment,
+        pools: &pools,
+        python: prepared.python.clone(),
+        interrupted: settings.interrupted,
+        out: settings.out,
+    };
     let mut first = Driver::new(&shared, 0)?;
     let (simulator, control_hz, known) = first.simulator(&plan.arms[0])?;
     if let Some(unknown) = plan.tasks.iter().find(|task| !known.contains(task)) {
@@ -84,7 +93,8 @@ pub fn evaluate(common: &Common, settings: &Settings<'_>) -> CommandResult<Evalu
     bar.finish_and_clear();
     let Keeper { run, left, .. } = keeper;
     ran?;
-    Ok(Evaluation { run, resumed, complete: left == 0 })
+    let again = Again::of(plan, settings.out);
+    Ok(Evaluation { run, resumed, complete: left == 0, again })
 }
 
 /// Everything that the files say.

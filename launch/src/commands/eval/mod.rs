@@ -6,7 +6,7 @@ use crate::cli::{Common, EvalArgs, EvalCommand, EvalReportArgs};
 use crate::commands::print_json;
 use crate::commands::waiting::interrupt_flag;
 use crate::evaluation::journal::{self, write_whole};
-use crate::evaluation::record::EvalRun;
+use crate::evaluation::record::{EpisodeRecord, EvalRun};
 use crate::evaluation::report::{self, Report, TaskReport};
 use crate::evaluation::{Settings, evaluate};
 use crate::exit::{CommandError, CommandResult, Failure};
@@ -32,6 +32,11 @@ pub fn run(common: &Common, args: &EvalArgs) -> CommandResult {
     let evaluated = evaluate(common, &settings)?;
     if evaluated.resumed > 0 {
         eprintln!("{} episodes were done already", evaluated.resumed);
+    }
+    if evaluated.complete {
+        let tell =
+            |record: &EpisodeRecord| eprintln!("recording {} with seed {}, which failed", record.task, record.seed);
+        evaluated.again.record(&evaluated.run.episodes, &mut { tell });
     }
     let report = write(out, &evaluated.run, &format!("egogrid eval {} --out {}", config.display(), out.display()))?;
     tell(&report, out, args.json);

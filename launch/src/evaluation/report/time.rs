@@ -4,8 +4,11 @@ use crate::evaluation::record::{EpisodeRecord, EpisodeTime};
 use crate::statistics::Quantiles;
 use serde::Serialize;
 
+/// Milliseconds of one part.
+type PartOf = fn(&EpisodeTime) -> f64;
+
 /// In the order in which they are drawn.
-const PARTS: [(&str, fn(&EpisodeTime) -> f64); 5] = [
+const PARTS: [(&str, PartOf); 5] = [
     ("simulator", |time| time.simulator_ms),
     ("onnx", |time| time.onnx_ms),
     ("runtime", |time| time.runtime_ms),
