@@ -66,9 +66,10 @@ fn an_episode_is_the_same_on_one_worker_and_on_two_and_says_what_it_should() {
     // Wilson at 2 of 2.
     assert!((task["interval"][0].as_f64().unwrap() - 0.342_380).abs() < 1e-5, "{task}");
     assert_eq!(report["suite"]["mean"], 1.0);
-    assert!(report["suite"]["interval"][0].as_f64().unwrap() < 0.6 && report["suite"]["interval"][1] == 1.0);
-    assert!(task["warning"].as_str().unwrap().contains("2 episodes leave"));
-    let shares: f64 = report["time"]["shares"].as_object().unwrap().values().map(|share| share.as_f64().unwrap()).sum();
+    assert!(report["suite"]["interval"][0].as_f64().unwrap() < 0.9 && report["suite"]["interval"][1] == 1.0);
+    assert!(!task["warnings"].as_array().unwrap().is_empty(), "two episodes are few: {task}");
+    let parts = report["time"]["parts"].as_array().unwrap();
+    let shares: f64 = parts.iter().map(|part| part["share"].as_f64().unwrap()).sum();
     assert!((shares - 1.0).abs() < 1e-9);
     let page = fs::read_to_string(one.join("report.html")).unwrap();
     assert!(page.contains("drawer-close") && page.contains("4 of 4"), "{page}");

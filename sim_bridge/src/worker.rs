@@ -25,6 +25,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long the last lines of an ended worker may take to arrive.
 const LOG_REST_MAX: Duration = Duration::from_millis(500);
 
+/// How long the token of a killed worker may outlive it.
+const TOKEN_GONE_MAX: Duration = Duration::from_secs(5);
+
 /// Makes the instance name of every worker of this process its own.
 static STARTS: AtomicU32 = AtomicU32::new(0);
 
@@ -139,9 +142,20 @@ impl Worker {
     /// As for [`Self::start`].
     pub fn restart(&mut self) -> Result<(), WorkerError> {
         self.process.kill();
+        // Until its token is gone too, there would be two of this name. Where that takes longer, the handshake says so.
+        self.peer.wait_gone(&self.info.instance, TOKEN_GONE_MAX);
         let (process, info) = launch(&self.session, &self.config, &mut self.peer)?;
         (self.process, self.info) = (process, info);
         Ok(())
+    }
+
+    /// The same with other arguments of the simulator.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub fn restart_with(&mut self, args: Vec<String>) -> Result<(), WorkerError> {
+        self.config.args = args;
+        self.restart()
     }
 
     /// Asks it to end and waits; kills it when the time is over. Answers with how it ended.

@@ -69,6 +69,8 @@ struct Running {
     args: Vec<String>,
     sim: SimClient,
     worker: Worker,
+    /// Nothing is known of it any more: the next episode gets another one.
+    broken: bool,
 }
 
 impl<'a> Driver<'a> {
@@ -101,8 +103,11 @@ impl<'a> Driver<'a> {
             return Ok(None);
         }
         let outcome = played.unwrap_or_else(|error| {
-            // Nothing is known of it any more: the next episode gets another one.
-            let log = self.running.take().map(|running| running.worker.log_tail()).unwrap_or_default();
+            let log = self.running.as_mut().map(|running| {
+                running.broken = true;
+                running.worker.log_tail()
+            });
+            let log = log.unwrap_or_default();
             tracing::warn!("{} with seed {}: {error}; the end of the simulator's log:\n{log}", job.task, job.seed);
             Outcome::Harness { reason: error.to_string() }
         });
@@ -130,27 +135,20 @@ impl<'a> Driver<'a> {
     /// The worker for `arm`, started if it is not there.
     fn running(&mut self, arm: &Arm) -> CommandResult<&mut Running> {
         let args = arm.worker_args(&self.shared.plan.simulator);
-        let usable =
-            self.running.as_mut().is_some_and(|running| running.args == args && running.worker.exited().is_none());
-        if !usable {
-            self.running = None;
-            self.running = Some(self.start_patiently(&args)?);
+        let mut ready = Ok(());
+        for _ in 0..self.shared.plan.run.attempts {
+            // A simulator that does not start once may be unlucky; one that never does is an error with its log.
+            ready = match &mut self.running {
+                None => self.start(args.clone()).map(|running| self.running = Some(running)),
+                Some(running) => running.ready(&args),
+            };
+            match &ready {
+                Err(error) if !self.shared.interrupted.load(Ordering::Relaxed) => tracing::warn!("{error}"),
+                _ => break,
+            }
         }
+        ready?;
         self.running.as_mut().ok_or_else(|| CommandError::missing(anyhow!("the simulator is gone; please report this")))
-    }
-
-    /// A simulator that does not start once may be unlucky; one that never does is an error with its log.
-    fn start_patiently(&self, args: &[String]) -> CommandResult<Running> {
-        for _ in 1..self.shared.plan.run.attempts {
-            match self.start(args.to_vec()) {
-                Ok(running) => return Ok(running),
-                Err(error) => tracing::warn!("{error}"),
-            }
-            if self.shared.interrupted.load(Ordering::Relaxed) {
-                break;
-            }
-        }
-        self.start(args.to_vec())
     }
 
     fn start(&self, args: Vec<String>) -> CommandResult<Running> {
@@ -166,7 +164,19 @@ impl<'a> Driver<'a> {
         };
         let worker = Worker::start(&self.session, config).map_err(CommandError::missing)?;
         let sim = SimClient::connect(&self.session, &self.robot, SIM_WAIT_MAX).map_err(CommandError::missing)?;
-        Ok(Running { args, sim, worker })
+        Ok(Running { args, sim, worker, broken: false })
+    }
+}
+
+impl Running {
+    /// Starts the process again where it is broken, gone, or was started for something else.
+    fn ready(&mut self, args: &[String]) -> CommandResult {
+        if self.broken || self.args != args || self.worker.exited().is_some() {
+            self.broken = true;
+            self.worker.restart_with(args.to_vec()).map_err(CommandError::missing)?;
+            (self.args, self.broken) = (args.to_vec(), false);
+        }
+        Ok(())
     }
 }
 

@@ -120,6 +120,11 @@ impl WorkerPeer {
         self.signals.wait(wait_max, |state| state.alive.contains(instance)).alive.contains(instance)
     }
 
+    /// Sleeps until `instance` is gone or the time is over.
+    pub(crate) fn wait_gone(&self, instance: &str, wait_max: Duration) {
+        drop(self.signals.wait(wait_max, |state| !state.alive.contains(instance)));
+    }
+
     /// Binds to the one worker there is, waiting for it; answers with the time that is left.
     pub(crate) fn bind(&mut self, wait_max: Duration) -> Result<Duration, EndpointError> {
         let start = Instant::now();
