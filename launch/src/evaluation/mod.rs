@@ -17,5 +17,6 @@ pub mod report;
 mod run;
 pub mod statistics;
 mod stress;
+pub mod table;
 
 pub use run::{Evaluation, Settings, evaluate};

@@ -1,6 +1,7 @@
 //! LeRobot datasets, version 3: tables (Parquet), films (MP4) and JSON, to values and back. Nothing here knows what a policy is.
 //!
-//! From: an untrusted directory. To: [`Dataset`], its [`Rows`] and [`FilmReader`]. And from values: [`DatasetWriter`].
+//! From: an untrusted directory. To: [`Dataset`], its [`Rows`] and [`FilmReader`]. And from values: [`DatasetWriter`];
+//! [`write_flat`] writes any other table.
 //! Layout: `meta/info.json`, `meta/stats.json`, `meta/tasks.parquet`, `meta/episodes/chunk-000/file-000.parquet`,
 //! `data/chunk-000/file-000.parquet`, `videos/<feature>/chunk-000/file-000.mp4`; several episodes share a file.
 //! Source: PyPI `lerobot` 0.4.4, `lerobot.datasets`; checked against datasets that it wrote, and by it on those that we write.
@@ -24,7 +25,7 @@ pub use info::{Dtype, Feature, Info};
 pub use picture::{DEPTH_MM_MAX, depth_png, png_depth, png_rgb};
 pub use read::{Dataset, Episode, FilmPlace};
 pub use rows::{Numbers, RowReader, Rows};
-pub use write::{DatasetFigures, DatasetWriter, EpisodeEnd, Layout, Row};
+pub use write::{DatasetFigures, DatasetWriter, EpisodeEnd, FlatColumn, Layout, Row, write_flat};
 
 /// Largest table, bytes.
 pub const TABLE_BYTES_MAX: u64 = 4 << 30;

@@ -3,8 +3,11 @@
 //!
 //! From: pictures, states and actions at an even rate. To: a directory that `lerobot.datasets.LeRobotDataset` opens.
 
+mod flat;
 mod meta;
 mod tables;
+
+pub use flat::{FlatColumn, write_flat};
 
 use super::error::{DatasetError, Place, Problem};
 use super::figures::{FeatureFigures, PictureCounts};

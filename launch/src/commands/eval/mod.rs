@@ -8,7 +8,7 @@ use crate::commands::waiting::interrupt_flag;
 use crate::evaluation::journal::{self, write_whole};
 use crate::evaluation::record::{EpisodeRecord, EvalRun};
 use crate::evaluation::report::{self, Report, TaskReport};
-use crate::evaluation::{Settings, evaluate};
+use crate::evaluation::{Settings, evaluate, table};
 use crate::exit::{CommandError, CommandResult, Failure};
 use anyhow::{Context, anyhow};
 use std::path::Path;
@@ -69,6 +69,7 @@ fn write(dir: &Path, run: &EvalRun, command: &str) -> CommandResult<Report> {
         let path = dir.join(name);
         write_whole(&path, bytes).with_context(|| path.display().to_string()).map_err(CommandError::usage)?;
     }
+    table::write(dir, run).map_err(CommandError::usage)?;
     Ok(report)
 }
 

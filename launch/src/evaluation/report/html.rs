@@ -102,29 +102,36 @@ fn warnings(out: &mut String, report: &Report) {
 fn table(out: &mut String, report: &Report, arm: &ArmReport) {
     put!(
         out,
-        r#"<div class="wide" tabindex="0" role="region" aria-label="tasks, {}"><table><thead><tr><th>task</th><th class="n">solved</th><th class="n">rate</th><th>with its 95 % interval</th><th class="n shy">interval</th><th class="n shy">steps</th><th class="n">harness failures</th></tr></thead><tbody>"#,
-        escaped(&arm.arm)
+        r#"<div class="wide" tabindex="0" role="region" aria-label="tasks, {}"><table><thead><tr><th>task</th><th class="n">solved</th><th class="n">rate</th><th>with its 95 % interval</th><th class="n shy">interval</th><th class="n shy">steps</th><th class="n{}">harness failures</th></tr></thead><tbody>"#,
+        escaped(&arm.arm),
+        shy(arm)
     );
     for name in &report.run.tasks {
         let Some(task) = arm.tasks.get(name) else { continue };
-        row(out, name, task);
+        row(out, name, task, shy(arm));
     }
     if let (Some(mean), Some(interval)) = (arm.suite.mean, arm.suite.interval) {
         put!(
             out,
-            r#"<tr class="suite"><th scope="row">mean over tasks</th><td class="n">{} / {}</td><td class="n">{}</td><td>{}</td><td class="n shy">{}</td><td class="shy"></td><td class="n">{}</td></tr>"#,
+            r#"<tr class="suite"><th scope="row">mean over tasks</th><td class="n">{} / {}</td><td class="n">{}</td><td>{}</td><td class="n shy">{}</td><td class="shy"></td><td class="n{}">{}</td></tr>"#,
             arm.suite.successes,
             arm.suite.episodes,
             percent(mean),
             plot::bar(mean, interval),
             between(interval),
+            shy(arm),
             arm.suite.harness_failures
         );
     }
     put!(out, "</tbody></table></div>");
 }
 
-fn row(out: &mut String, name: &str, task: &TaskReport) {
+/// A column of zeros gives way where the page is narrow.
+fn shy(arm: &ArmReport) -> &'static str {
+    if arm.suite.harness_failures == 0 { " shy" } else { "" }
+}
+
+fn row(out: &mut String, name: &str, task: &TaskReport, shy: &str) {
     let (bar, interval, rate) = match (task.rate, task.interval) {
         (Some(rate), Some(interval)) => (plot::bar(rate, interval), between(interval), percent(rate)),
         _ => ("no episode counts".to_owned(), String::new(), "–".to_owned()),
@@ -138,7 +145,7 @@ fn row(out: &mut String, name: &str, task: &TaskReport) {
     };
     put!(
         out,
-        r#"<tr><th scope="row">{}{sign}</th><td class="n">{} / {}</td><td class="n">{rate}</td><td>{bar}</td><td class="n shy">{interval}</td><td class="n shy">{steps}</td><td class="n">{}</td></tr>"#,
+        r#"<tr><th scope="row">{}{sign}</th><td class="n">{} / {}</td><td class="n">{rate}</td><td>{bar}</td><td class="n shy">{interval}</td><td class="n shy">{steps}</td><td class="n{shy}">{}</td></tr>"#,
         escaped(name),
         task.successes,
         task.episodes,

@@ -13,7 +13,7 @@ pub(super) fn bar(rate: f64, [low, high]: [f64; 2]) -> String {
     let mut out = String::new();
     put!(
         out,
-        r#"<svg class="bar" viewBox="0 0 {width} {height}" role="img" aria-label="{:.1} %, between {:.1} and {:.1} %">"#,
+        r#"<svg class="bar" viewBox="0 0 {width} {height}" preserveAspectRatio="none" role="img" aria-label="{:.1} %, between {:.1} and {:.1} %">"#,
         100.0 * rate,
         100.0 * low,
         100.0 * high
@@ -35,7 +35,7 @@ pub(super) fn difference(value: f64, [low, high]: [f64; 2], widest: f64) -> Stri
     let mut out = String::new();
     put!(
         out,
-        r#"<svg class="bar {clear}" viewBox="0 0 {width} {height}" role="img" aria-label="{} points, between {} and {}">"#,
+        r#"<svg class="around {clear}" viewBox="0 0 {width} {height}" role="img" aria-label="{} points, between {} and {}">"#,
         page::points(value),
         page::points(low),
         page::points(high)

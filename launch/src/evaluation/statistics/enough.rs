@@ -59,7 +59,7 @@ impl fmt::Display for Warning {
             }
             Self::TooWide { width, width_max, episodes, episodes_needed } => write!(
                 f,
-                "{episodes} episodes leave an interval of {:.0} points; for at most {:.0} plan about {episodes_needed}",
+                "{episodes} episodes leave an interval of {:.0} points; for at most {:.0} points plan about {episodes_needed} episodes",
                 width * 100.0,
                 width_max * 100.0
             ),
