@@ -74,6 +74,8 @@ fn an_episode_is_the_same_on_one_worker_and_on_two_and_says_what_it_should() {
     let page = fs::read_to_string(one.join("report.html")).unwrap();
     assert!(page.contains("drawer-close") && page.contains("4 of 4"), "{page}");
 
+    assert!(fs::read(one.join("episodes.parquet")).unwrap().starts_with(b"PAR1"));
+
     // Nothing is left to do, and another plan has no place there.
     let again = eval(&config, &one, "2");
     assert!(again.status.success() && stderr(&again).contains("4 episodes were done already"), "{}", stderr(&again));

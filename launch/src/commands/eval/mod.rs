@@ -111,13 +111,13 @@ fn tell(report: &Report, dir: &Path, json: bool) {
 }
 
 fn row(task: &TaskReport) -> String {
-    let rate = 100.0 * f64::from(task.successes) / f64::from(task.episodes.max(1));
+    let rate = task.rate.map_or_else(|| "-".to_owned(), |rate| format!("{:.1} %", 100.0 * rate));
     let interval = task
         .interval
         .map_or_else(|| "-".to_owned(), |[low, high]| format!("{:>5.1} … {:>5.1} %", 100.0 * low, 100.0 * high));
     let steps = task.mean_steps.map_or_else(|| "-".to_owned(), |steps| format!("{steps:.0}"));
     format!(
-        "{:>4}/{:<4}  {rate:>5.1} %  {interval:<18} {steps:>6} {:>8}",
+        "{:>4}/{:<4}  {rate:>7}  {interval:<18} {steps:>6} {:>8}",
         task.successes, task.episodes, task.harness_failures
     )
 }

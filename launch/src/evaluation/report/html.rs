@@ -1,19 +1,17 @@
 //! The report as one page that opens without a network: no script, no font, no picture from elsewhere.
 
+use super::failed;
 use super::page::{self, between, grouped, percent};
 use super::plot::{self, Point};
-use super::{ArmReport, FailureReport, Report, TaskReport, Warned};
+use super::{ArmReport, Report, TaskReport, Warned};
 use crate::evaluation::artifacts;
 use crate::markup::{escaped, put};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Shown without asking.
-const FAILURES_OPEN: usize = 10;
-/// More failures than this are in `report.json` only.
-const FAILURES_MAX: usize = 500;
+/// More warnings than this are closed at first.
+const WARNINGS_OPEN: usize = 10;
 /// All pictures of a page together.
 const PICTURES_BYTES_MAX: usize = 16 << 20;
 
@@ -34,7 +32,7 @@ pub fn html(report: &Report, dir: &Path) -> String {
         ),
     );
     headline(&mut out, report);
-    failures(&mut out, report);
+    failed::section(&mut out, report);
     if let Some(base) = report.arms.first() {
         put!(out, "<section><h2>Tasks</h2>");
         table(&mut out, report, base);
@@ -89,7 +87,7 @@ fn warnings(out: &mut String, report: &Report) {
         lines.insert(0, format!("<li><b>mean over tasks</b>: {}</li>", escaped(&warned.words)));
     }
     if !lines.is_empty() {
-        let open = if lines.len() <= FAILURES_OPEN { " open" } else { "" };
+        let open = if lines.len() <= WARNINGS_OPEN { " open" } else { "" };
         put!(
             out,
             r#"<details class="note"{open}><summary>Read with care: {} figures stand on too little</summary><ul>{}</ul></details>"#,
@@ -202,73 +200,6 @@ fn base_point(axis: &str) -> (String, Option<f64>) {
         "colours_seed" | "paraphrase" | "strategy" | "bundle" => ("base".to_owned(), None),
         _ => ("0".to_owned(), Some(0.0)),
     }
-}
-
-fn failures(out: &mut String, report: &Report) {
-    let all = &report.failures;
-    put!(out, "<section><h2>What failed</h2>");
-    if all.is_empty() {
-        put!(out, "<p>{}</p></section>", if report.suite.episodes > 0 { "Nothing." } else { "Nothing was run." });
-        return;
-    }
-    let mut kinds: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    for failure in all.iter() {
-        *kinds.entry((failure.arm.as_str(), failure.task.as_str())).or_default() += 1;
-    }
-    let mut kinds: Vec<_> = kinds.into_iter().collect();
-    kinds.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    let told = kinds.iter().take(FAILURES_OPEN).map(|((arm, task), count)| {
-        let arm = if *arm == super::BASE { String::new() } else { format!(" ({arm})") };
-        format!("{}{} {count}", escaped(task), escaped(&arm))
-    });
-    let more =
-        if kinds.len() > FAILURES_OPEN { format!(" and {} more", kinds.len() - FAILURES_OPEN) } else { String::new() };
-    put!(out, r#"<p class="soft">{}{more}.</p>"#, told.collect::<Vec<_>>().join(", "));
-    failure_table(out, &all[..all.len().min(FAILURES_OPEN)]);
-    if all.len() > FAILURES_OPEN {
-        let rest = &all[FAILURES_OPEN..all.len().min(FAILURES_MAX)];
-        put!(out, "<details><summary>{} more</summary>", all.len() - FAILURES_OPEN);
-        failure_table(out, rest);
-        if all.len() > FAILURES_MAX {
-            put!(out, "<p>{} more are in report.json.</p>", all.len() - FAILURES_MAX);
-        }
-        put!(out, "</details>");
-    }
-    put!(out, "</section>");
-}
-
-fn failure_table(out: &mut String, failures: &[FailureReport]) {
-    put!(
-        out,
-        r#"<div class="wide" tabindex="0" role="region" aria-label="episodes that failed"><table><thead><tr><th>task</th><th class="n">seed</th><th class="shy">arm</th><th>why</th><th>see</th></tr></thead><tbody>"#
-    );
-    for failure in failures {
-        let counts = |what: &str, counts: &BTreeMap<String, u32>| {
-            let told: Vec<String> = counts.iter().map(|(name, count)| format!("{} {count}", escaped(name))).collect();
-            if told.is_empty() {
-                String::new()
-            } else {
-                format!(r#"<br><span class="soft">{what}: {}</span>"#, told.join(", "))
-            }
-        };
-        let link = |path: &Option<String>, name: &str| {
-            path.as_ref().map(|path| format!(r#"<a href="{}">{name}</a>"#, escaped(path)))
-        };
-        let links: Vec<String> =
-            [link(&failure.video, "video"), link(&failure.rrd, "rerun")].into_iter().flatten().collect();
-        put!(
-            out,
-            r#"<tr><th scope="row">{}</th><td class="n">{}</td><td class="shy">{}</td><td class="why">{}{}{}</td><td>{}</td></tr>"#,
-            escaped(&failure.task),
-            failure.seed,
-            escaped(&failure.arm),
-            escaped(&failure.why),
-            counts("no chunk", &failure.policy_errors),
-            counts("gate", &failure.interventions),
-            if links.is_empty() { "–".to_owned() } else { links.join(" ") }
-        );
-    }
-    put!(out, "</tbody></table></div>");
 }
 
 /// Inside the page, because it has to be one file.
@@ -431,6 +362,12 @@ mod tests {
         header.episodes_per_task = 2000;
         let run = EvalRun { header, episodes: (0..2000).map(|seed| record("reach", seed, false)).collect() };
         let page = page(&run, "", Path::new("nowhere"));
-        assert!(page.contains("1500 more are in report.json") && page.len() < 500_000, "{}", page.len());
+        assert!(
+            page.contains("1500 more are in report.json")
+                && page.contains("<td class=\"n\">2 000</td>")
+                && page.len() < 500_000,
+            "{}",
+            page.len()
+        );
     }
 }

@@ -3,6 +3,7 @@
 //! From: an [`EvalRun`], whole or not. To: `report.json`, `report.html`. Harness failures are shown and in no rate.
 
 mod compare_html;
+mod failed;
 mod html;
 mod page;
 mod plot;

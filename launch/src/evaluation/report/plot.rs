@@ -29,7 +29,7 @@ pub(super) fn bar(rate: f64, [low, high]: [f64; 2]) -> String {
 /// A difference around zero, on a scale from `-widest` to `widest`.
 pub(super) fn difference(value: f64, [low, high]: [f64; 2], widest: f64) -> String {
     let [width, height] = BAR_PX;
-    let at = |share: f64| (share / widest + 1.0) / 2.0 * (width - 4.0) + 2.0;
+    let at = |share: f64| (share / widest + 1.0) / 2.0 * (width - 12.0) + 6.0;
     let (zero, middle) = (at(0.0), height / 2.0);
     let clear = if low > 0.0 || high < 0.0 { "clear" } else { "open" };
     let mut out = String::new();

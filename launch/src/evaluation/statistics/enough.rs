@@ -70,7 +70,12 @@ impl fmt::Display for Warning {
             ),
             Self::TooFewDiscordant { discordant, smallest_p, discordant_needed } => write!(
                 f,
-                "{discordant} pairs differ: the smallest p that they could give is {smallest_p:.2}; at least {discordant_needed} have to differ"
+                "{} the smallest p that they could give is {smallest_p:.2}; at least {discordant_needed} have to differ",
+                match discordant {
+                    0 => "no pair differs:".to_owned(),
+                    1 => "one pair differs:".to_owned(),
+                    more => format!("only {more} pairs differ:"),
+                }
             ),
         }
     }
