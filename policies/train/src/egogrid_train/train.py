@@ -31,7 +31,8 @@ SUFFIX = 3 * CHUNK
 EASY_WEIGHT = 0.1
 """Weight of rotation, gripper and eos positions together against translation's 1: they are learned in minutes. Where the
 gripper has to decide something, `--gripper-weight` adds to its third."""
-PLACES_WEIGHT = 1.0
+PLACES_WEIGHT, PLACES_ROUND_OFF = 2.0, 0.1
+"""The second: below 1 cm an error counts by its square, above by its size, or the last centimetres would teach nothing."""
 WARMUP_STEPS = 100
 CLIP_NORM = 1.0
 EMA_KEEP = 0.998
@@ -84,7 +85,7 @@ class Trainee(nn.Module):
         easy_loss = sum(w * loss for w, loss in zip(self.easy_weights, each, strict=True))
         # Actions mostly say "that way, at full speed"; a place says how far. Only taught with: no file holds this layer.
         off = (self.places(states[:, 0]) - places).float()
-        found = F.smooth_l1_loss(off, torch.zeros_like(off))
+        found = F.smooth_l1_loss(off, torch.zeros_like(off), beta=PLACES_ROUND_OFF)
         return move + easy_loss + PLACES_WEIGHT * found, move.detach(), off.detach().abs().mean()
 
     def materialized(self) -> SpatialVla:
