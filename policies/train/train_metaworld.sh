@@ -7,7 +7,7 @@ set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 work="${1:?usage: train_metaworld.sh WORK_DIR}"
 python="${PYTHON:-python3}"
-export PYTHONPATH="$here/src:$here/../../sim_bridge/simulators/metaworld/src${PYTHONPATH:+:$PYTHONPATH}"
+export PYTHONPATH="$here/src:$here/../../sim_bridge/simulators/metaworld/src:$here/../../sim_bridge/sim_worker/src${PYTHONPATH:+:$PYTHONPATH}"
 export OMP_NUM_THREADS=1
 mkdir -p "$work/data" "$work/runs"
 
