@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from egogrid_metaworld.camera import NEAR_CAMERA
 from egogrid_metaworld.env import MetaWorldEnv
+from egogrid_metaworld.looks import is_robot
 from egogrid_metaworld.suites import suites
 from egogrid_metaworld.tasks import task_names
 from egogrid_metaworld.worker import MetaWorldSimulator
@@ -84,6 +85,14 @@ def test_light_and_colours_change_the_picture_and_nothing_else():
     for look in (dark, tinted):
         assert np.array_equal(look.depth_m, plain.depth_m)
         assert np.array_equal(look.ee_position_m, plain.ee_position_m)
+
+
+def test_what_the_hand_works_on_is_recoloured_too():
+    env = MetaWorldEnv(PX)
+    env.reset("handle-press", SEED)
+    model = env._current.env.model
+    robot = {model.body(int(model.geom_bodyid[geom])).name for geom in range(model.ngeom) if is_robot(model, geom)}
+    assert {"hand", "leftpad", "right_l6"} <= robot and "handle_link" not in robot
 
 
 @pytest.mark.parametrize("given", [("--light", "-1"), ("--camera-shift-m", "1,2"), ("--camera-shift-m", "nan,0,0"), ("--camera-turn-deg", "90,0")])

@@ -33,4 +33,5 @@ def recolour(model: mujoco.MjModel, seed: int) -> None:
 
 def is_robot(model: mujoco.MjModel, geom: int) -> bool:
     """Whether it belongs to the arm, by the name of its body."""
-    return model.body(int(model.geom_bodyid[geom])).name.startswith(ROBOT_BODIES)
+    name = model.body(int(model.geom_bodyid[geom])).name
+    return name.startswith(ROBOT_BODIES) and not name.startswith("handle")  # the hand's; not the handle of a task
