@@ -120,11 +120,12 @@ def nearest_cells(moves: torch.Tensor, points: torch.Tensor, usable: torch.Tenso
     return (2 * moves @ points.T - points.square().sum(-1)).masked_fill(~usable, -torch.inf).argmax(-1)
 
 
-def jitter(pixels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+def jitter(pixels: torch.Tensor, rng: np.random.Generator, strength: float = 1.0) -> torch.Tensor:
     """Brightness, contrast and colour of each u8 picture; result f32 in [-1, 1], as the vision tower takes it."""
     count = len(pixels)
-    gain = rng.uniform(0.85, 1.15, (count, 1, 1, 1)) * rng.uniform(0.95, 1.05, (count, 3, 1, 1))
-    offset = rng.uniform(-16, 16, (count, 1, 1, 1))
+    gain = rng.uniform(1 - 0.15 * strength, 1 + 0.15 * strength, (count, 1, 1, 1))
+    gain = gain * rng.uniform(1 - 0.05 * strength, 1 + 0.05 * strength, (count, 3, 1, 1))
+    offset = rng.uniform(-16 * strength, 16 * strength, (count, 1, 1, 1))
     # In place and in one pass each: this is a tenth of a training step.
     gain, offset = (torch.from_numpy((part / 127.5).astype(np.float32)) for part in (gain, offset))
     return pixels.float().sub_(127.5).mul_(gain).add_(offset).clamp_(-1, 1)

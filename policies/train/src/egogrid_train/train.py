@@ -167,7 +167,7 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         chosen, pixels, points, label, places = self.store.batch(self.rng, args.batch, weights)
-        pixels = jitter(pixels, self.rng)
+        pixels = jitter(pixels, self.rng, args.jitter)
         with torch.no_grad():
             moves = label[..., :3]
             targets = soft_targets(moves, self.trainee.points, self.trainee.usable)
@@ -283,6 +283,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--reso", type=int, default=2, help="depth cells a patch and axis (default: %(default)s)")
     parser.add_argument("--size", nargs="*", type=_size, default={}, action=_Sizes, metavar="NAME=N", help="e.g. width=128 vision_layers=2")
     parser.add_argument("--gripper-weight", type=float, default=0.0, help="added to the gripper's loss (default: %(default)s)")
+    parser.add_argument("--jitter", type=float, default=1.0, help="of colour and brightness; 1 is 15 %% and 16 of 255 (default: %(default)s)")
     parser.add_argument("--weight", nargs="*", default=[], metavar="TASK=W", help="oversample a task")
     parser.add_argument("--fp32", action="store_true")
     parser.add_argument("--compile", action="store_true")
