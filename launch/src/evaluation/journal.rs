@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// What was evaluated.
 pub const RUN_FILE: &str = "run.json";
@@ -17,6 +18,8 @@ pub const EPISODES_FILE: &str = "episodes.jsonl";
 /// Longest line: a hundred times what one has.
 const LINE_BYTES_MAX: u64 = 1 << 20;
 const HEADER_BYTES_MAX: u64 = 16 << 20;
+/// How long somebody else's lock may last.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Most episodes of one run.
 pub const EPISODES_MAX: usize = 1_000_000;
 
@@ -90,10 +93,8 @@ impl Journal {
         let (run_path, path) = (dir.join(RUN_FILE), dir.join(EPISODES_FILE));
         let open = OpenOptions::new().read(true).append(true).create(true).open(&path);
         let mut file = open.map_err(io(&path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Err(JournalError::Locked { dir: dir.to_path_buf() }),
-            Err(fs::TryLockError::Error(source)) => return Err(io(&path)(source)),
+        if !locked(&file).map_err(io(&path))? {
+            return Err(JournalError::Locked { dir: dir.to_path_buf() });
         }
         let header = if run_path.exists() {
             let found = read_header(dir)?;
@@ -143,6 +144,19 @@ pub fn read(dir: &Path) -> Result<EvalRun, JournalError> {
     let mut file = File::open(&path).map_err(|source| JournalError::Io { path: path.clone(), source })?;
     let (episodes, _) = read_episodes(&path, &mut file)?;
     Ok(EvalRun { header, episodes })
+}
+
+/// Whether the lock is ours. One that was killed, or a child of it that is just being started, may hold it a moment longer.
+fn locked(file: &File) -> std::io::Result<bool> {
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(fs::TryLockError::WouldBlock) if begun.elapsed() >= LOCK_WAIT_MAX => return Ok(false),
+            Err(fs::TryLockError::WouldBlock) => std::thread::park_timeout(LOCK_WAIT_MAX / 20),
+            Err(fs::TryLockError::Error(error)) => return Err(error),
+        }
+    }
 }
 
 fn read_header(dir: &Path) -> Result<EvalHeader, JournalError> {
