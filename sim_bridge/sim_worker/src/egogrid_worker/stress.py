@@ -34,7 +34,7 @@ def add_arguments(args: argparse.ArgumentParser) -> None:
     args.add_argument("--camera-turn-deg", type=_numbers(2, TURN_DEG_MAX), default=(0.0, 0.0), metavar="LEFT,UP", help="of the camera")
     args.add_argument("--camera-untold", action="store_true", help="tell the pose that it had before it was moved")
     args.add_argument("--light", type=_light, default=1.0, metavar="F", help="factor of every light (default: %(default)s)")
-    args.add_argument("--colours-seed", type=int, metavar="N", help="other colours of the world")
+    args.add_argument("--colours-seed", type=_seed, metavar="N", help="other colours of the world")
 
 
 def of(args: argparse.Namespace) -> Stress:
@@ -49,6 +49,13 @@ def _numbers(count: int, limit: float):
         return numbers
 
     return parse
+
+
+def _seed(text: str) -> int:
+    seed = int(text)
+    if not 0 <= seed < 1 << 32:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected 0 to {(1 << 32) - 1}")
+    return seed
 
 
 def _light(text: str) -> float:

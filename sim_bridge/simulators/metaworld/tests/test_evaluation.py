@@ -99,3 +99,8 @@ def test_what_the_hand_works_on_is_recoloured_too():
 def test_what_cannot_be_done_is_refused(given: tuple[str, str]):
     with pytest.raises(SystemExit):
         arguments(*given)
+
+
+def test_a_seed_of_colours_is_no_negative_number():
+    with pytest.raises(SystemExit):
+        arguments("--colours-seed=-1")
