@@ -97,16 +97,36 @@ class FrameStore:
     def tasks(self) -> np.ndarray:
         return np.concatenate(self.task)
 
-    def batch(self, rng: np.random.Generator, size: int, task_weights: np.ndarray) -> tuple:
+    def batch(self, rng: np.random.Generator, size: int, task_weights: np.ndarray, shift_max: int = 0) -> tuple:
         """Task indices, u8 pixels `[size, 3, h, w]`, points, labels, normalized places `[size, 6]`: tasks by weight,
         frames evenly within a task."""
         chosen = rng.choice(len(TASKS), size, p=task_weights / task_weights.sum())
         rows = [self._by_task[task][rng.integers(len(self._by_task[task]))] for task in chosen]
         rgb = np.stack([self.rgb[shard][row] for shard, row in rows])
         points = np.stack([self.points[shard][row] for shard, row in rows])
+        if shift_max:
+            rgb, points = shifted(rgb, points, self._view, rng.integers(-shift_max, shift_max + 1, (size, 2)))
         label = np.stack([self.label[shard][row] for shard, row in rows])
         places = np.stack([self.places[shard][row] for shard, row in rows])
         return chosen, *map(torch.from_numpy, (rgb.transpose(0, 3, 1, 2), points, label, places))
+
+
+def shifted(rgb: np.ndarray, points: np.ndarray, view: View, by_cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures and points moved by whole depth cells, `by_cells` `[batch, (down, right)]`; borders are repeated.
+
+    A point keeps its own coordinates, so what is seen stays where it is in the base frame: labels hold. What changes is
+    where it falls in the patches, so a scene cannot be known by heart.
+    """
+    cells, cell_px, side = view.cells, view.size_px // view.cells, view.cells // view.reso
+    grid = points.reshape(len(points), side, side, view.reso, view.reso, 3).swapaxes(2, 3).reshape(-1, cells, cells, 3)
+    moved_rgb, moved = np.empty_like(rgb), np.empty_like(grid)
+    for index, (down, right) in enumerate(by_cells):
+        rows, columns = (np.clip(np.arange(cells) - by, 0, cells - 1) for by in (down, right))
+        moved[index] = grid[index][rows][:, columns]
+        rows, columns = (np.clip(np.arange(view.size_px) - by * cell_px, 0, view.size_px - 1) for by in (down, right))
+        moved_rgb[index] = rgb[index][rows][:, columns]
+    moved = moved.reshape(len(points), side, view.reso, side, view.reso, 3).swapaxes(2, 3)
+    return moved_rgb, np.ascontiguousarray(moved).reshape(points.shape)
 
 
 def soft_targets(moves: torch.Tensor, points: torch.Tensor, usable: torch.Tensor) -> torch.Tensor:

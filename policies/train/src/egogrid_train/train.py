@@ -166,7 +166,7 @@ class Run:
         lr *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, self.progress())))
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        chosen, pixels, points, label, places = self.store.batch(self.rng, args.batch, weights)
+        chosen, pixels, points, label, places = self.store.batch(self.rng, args.batch, weights, args.shift)
         pixels = jitter(pixels, self.rng, args.jitter)
         with torch.no_grad():
             moves = label[..., :3]
@@ -284,6 +284,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--size", nargs="*", type=_size, default={}, action=_Sizes, metavar="NAME=N", help="e.g. width=128 vision_layers=2")
     parser.add_argument("--gripper-weight", type=float, default=0.0, help="added to the gripper's loss (default: %(default)s)")
     parser.add_argument("--jitter", type=float, default=1.0, help="of colour and brightness; 1 is 15 %% and 16 of 255 (default: %(default)s)")
+    parser.add_argument("--shift", type=int, default=0, metavar="CELLS", help="move pictures and points by up to so many depth cells (default: %(default)s)")
     parser.add_argument("--weight", nargs="*", default=[], metavar="TASK=W", help="oversample a task")
     parser.add_argument("--fp32", action="store_true")
     parser.add_argument("--compile", action="store_true")
