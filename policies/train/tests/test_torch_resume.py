@@ -75,7 +75,10 @@ def test_a_packed_round_becomes_a_round_again(run, tmp_path):
     made = learned(run("work/runs/round03"), 8)
     made.save()
     made.finish({"excess_nats": 0.5})
+    (tmp_path / "packed").mkdir()
+    (tmp_path / "packed" / "evaluation.json").write_text("of an earlier round")
     pack.pack(work, tmp_path / "packed")
+    assert not (tmp_path / "packed" / "evaluation.json").exists()
     assert sum(path.stat().st_size for path in (tmp_path / "packed").iterdir()) < 10_000_000
     again = pack.unpack(tmp_path / "packed", tmp_path / "elsewhere")
     assert again.name == "round03" and json.loads((again / "summary.json").read_text())["steps"] == 8

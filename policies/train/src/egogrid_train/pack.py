@@ -35,6 +35,8 @@ def pack(work_dir: Path, out_dir: Path) -> None:
     for name in ("grid.npz", "summary.json", "evaluation.json"):
         if (run / name).exists():
             shutil.copyfile(run / name, out_dir / name)
+        else:  # of an earlier round
+            (out_dir / name).unlink(missing_ok=True)
     for name in ("config.json", "processor_config.json"):
         shutil.copyfile(run / "checkpoint" / name, out_dir / name)
     (out_dir / "curves.json").write_text(json.dumps({"rounds": rounds(work_dir)}, indent=1))
