@@ -53,6 +53,15 @@ pub enum JournalError {
         /// Begins.
         expected: String,
     },
+    /// Episodes of nobody knows what.
+    #[error(
+        "{} holds episodes but no {RUN_FILE}, which says of which plan they are; put it back, or name another --out",
+        dir.display()
+    )]
+    NoPlan {
+        /// Where.
+        dir: PathBuf,
+    },
     /// Somebody else is at it.
     #[error("another process runs the evaluation in {}; wait for it, or name another --out", dir.display())]
     Locked {
@@ -104,8 +113,13 @@ impl Journal {
                 return Err(JournalError::OtherPlan { dir: dir.to_path_buf(), found, expected });
             }
             found
+        } else if file.metadata().map_err(io(&path))?.len() > 0 {
+            // The header is written before the first episode: somebody took it away.
+            return Err(JournalError::NoPlan { dir: dir.to_path_buf() });
         } else {
             write_whole(&run_path, &pretty(header)).map_err(io(&run_path))?;
+            // The names of both files, too, are to outlive a power cut.
+            File::open(dir).and_then(|dir| dir.sync_all()).map_err(io(dir))?;
             header.clone()
         };
         let (episodes, whole) = read_episodes(&path, &mut file)?;
@@ -259,6 +273,24 @@ mod tests {
         drop(first);
         assert!(matches!(Journal::open(dir.path(), &header("b")), Err(JournalError::OtherPlan { .. })));
         assert!(matches!(read(&dir.path().join("none")), Err(JournalError::NoRun { .. })));
+    }
+
+    #[test]
+    fn episodes_without_their_plan_are_refused_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut journal, _) = Journal::open(dir.path(), &header("a")).unwrap();
+        journal.add(&record("reach", 0, true)).unwrap();
+        drop(journal);
+        let (run, episodes) = (dir.path().join(RUN_FILE), dir.path().join(EPISODES_FILE));
+        let written = fs::read(&episodes).unwrap();
+        fs::remove_file(&run).unwrap();
+        for plan in ["a", "b"] {
+            assert!(matches!(Journal::open(dir.path(), &header(plan)), Err(JournalError::NoPlan { .. })), "{plan}");
+        }
+        assert!(!run.exists() && fs::read(&episodes).unwrap() == written, "nothing was touched");
+        // Killed between the two files: nothing is lost by beginning.
+        fs::write(&episodes, "").unwrap();
+        assert!(Journal::open(dir.path(), &header("b")).unwrap().1.episodes.is_empty());
     }
 
     #[test]
