@@ -181,22 +181,43 @@ pub fn adapt_cells(
     order: AxisOrder,
     interpolation: Interpolation<'_>,
 ) -> Result<Vec<f32>, AdaptError> {
-    let cells = old.cell_count() as usize;
-    if new.bin_counts() != old.bin_counts() {
-        return Err(AdaptError::Shape { old: old.bin_counts(), new: new.bin_counts() });
+    // What is wrong with both grids or with the rows is told before what is wrong with the splits.
+    require_shape(old, new)?;
+    require_rows(embeddings, old.cell_count() as usize, width)?;
+    Ok(interpolated(&stencils(old, new, order, interpolation)?, embeddings, width))
+}
+
+fn require_shape(old: &ActionGrid, new: &ActionGrid) -> Result<(), AdaptError> {
+    let [old, new] = [old, new].map(ActionGrid::bin_counts);
+    if old == new { Ok(()) } else { Err(AdaptError::Shape { old, new }) }
+}
+
+/// `[cells, width]`, finite.
+fn require_rows(rows: &[f32], cells: usize, width: usize) -> Result<(), AdaptError> {
+    if cells.checked_mul(width) != Some(rows.len()) {
+        return Err(AdaptError::Length { found: rows.len(), cells, width });
     }
-    if cells.checked_mul(width) != Some(embeddings.len()) {
-        return Err(AdaptError::Length { found: embeddings.len(), cells, width });
+    match rows.iter().position(|value| !value.is_finite()) {
+        Some(index) => Err(AdaptError::NotFinite { row: index / width, value: rows[index] }),
+        None => Ok(()),
     }
-    if let Some(index) = embeddings.iter().position(|value| !value.is_finite()) {
-        return Err(AdaptError::NotFinite { row: index / width, value: embeddings[index] });
-    }
-    let stencils = stencils(old, new, order, interpolation)?;
-    let mut adapted = vec![0.0; embeddings.len()];
+}
+
+/// New rows of `old`, both `[stencils, width]`: whatever is stored by cell, with the stencils of [`stencils`].
+///
+/// # Errors
+/// Rows that are not as many as the stencils, and numbers that are none.
+pub fn adapt_rows(stencils: &[Stencil], old: &[f32], width: usize) -> Result<Vec<f32>, AdaptError> {
+    require_rows(old, stencils.len(), width)?;
+    Ok(interpolated(stencils, old, width))
+}
+
+fn interpolated(stencils: &[Stencil], old: &[f32], width: usize) -> Vec<f32> {
+    let mut adapted = vec![0.0; old.len()];
     for (stencil, out) in stencils.iter().zip(adapted.chunks_exact_mut(width.max(1))) {
-        stencil.row_into(embeddings, out);
+        stencil.row_into(old, out);
     }
-    Ok(adapted)
+    adapted
 }
 
 /// What one new row is made of: the old rows at the eight corners around it, numbered `4 * upper0 + 2 * upper1 + upper2`.
@@ -210,7 +231,7 @@ pub struct Stencil {
 
 impl Stencil {
     /// The new row, of `old` rows of the same width: summed in float64.
-    pub fn row_into(&self, old: &[f32], out: &mut [f32]) {
+    fn row_into(&self, old: &[f32], out: &mut [f32]) {
         let width = out.len();
         let rows = self.rows.map(|row| &old[row as usize * width..(row as usize + 1) * width]);
         for (column, out) in out.iter_mut().enumerate() {
@@ -235,17 +256,15 @@ impl Stencil {
 /// The stencil of every new row, for whatever is stored by cell: embeddings, rows of a head, or what to compare them with.
 ///
 /// # Errors
-/// As [`adapt_cells`].
+/// Grids of different shape, axes of different range, splits of another grid.
 pub fn stencils(
     old: &ActionGrid,
     new: &ActionGrid,
     order: AxisOrder,
     interpolation: Interpolation<'_>,
 ) -> Result<Vec<Stencil>, AdaptError> {
+    require_shape(old, new)?;
     let bins = old.bin_counts();
-    if new.bin_counts() != bins {
-        return Err(AdaptError::Shape { old: bins, new: new.bin_counts() });
-    }
     let field = Field { nodes: bins.map(|bins| bins as usize + 2), order };
     if let Interpolation::Tetrahedra(splits) = interpolation {
         let expected = field.nodes.iter().map(|nodes| nodes - 1).product();

@@ -13,7 +13,7 @@ use crate::axis::{BIN_COUNT_MAX, BinEdges, EdgesError, linspace};
 use crate::gaussian;
 use crate::grid::{ActionGrid, GridError};
 use crate::spherical;
-use crate::tokenizer::{self, CellDecode};
+use crate::tokenizer::{self, ActionTokenizer, CellDecode};
 
 /// Names of the six axes, in the order of [`AXIS_RANGES`].
 pub const AXIS_NAMES: [&str; 6] = ["theta", "phi", "r", "roll", "pitch", "yaw"];
@@ -92,6 +92,12 @@ pub struct GridShape {
 }
 
 impl GridShape {
+    /// That of the grids that `tokenizer` has: what a grid that shares its tokens has to have.
+    pub fn of(tokenizer: &ActionTokenizer) -> Self {
+        let (translation, rotation) = (tokenizer.translation_grid(), tokenizer.rotation_grid());
+        Self { translation: translation.bin_counts(), rotation: rotation.bin_counts() }
+    }
+
     /// Bins of the axes, in the order of [`AXIS_NAMES`].
     pub fn bin_counts(&self) -> [u32; 6] {
         let ([a, b, c], [d, e, f]) = (self.translation, self.rotation);

@@ -4,6 +4,7 @@ use crate::cli::Common;
 use crate::exit::{CommandError, CommandResult};
 use crate::provider_config;
 use anyhow::{Context, anyhow};
+use egogrid_action_grids::RowStats;
 use egogrid_policies::bundle::Bundle;
 use egogrid_policies::bundle::manifest::{PointFrame, PrecisionCheck};
 use egogrid_policies::registry::{self, LoadError, LoadOptions};
@@ -131,6 +132,16 @@ pub fn stats_key(bundle: &Bundle, asked: Option<&str>) -> CommandResult<String> 
         [only] => Ok((*only).to_owned()),
         _ => Err(CommandError::usage(anyhow!("this bundle has statistics for {keys:?}; choose one with --stats"))),
     }
+}
+
+/// Whether a bundle's statistics under `key` are of one arm with one gripper: a policy for another robot would only ever be held.
+///
+/// # Errors
+/// No such key, or statistics of another robot.
+pub fn require_one_arm(bundle: &Bundle, key: &str) -> CommandResult {
+    let statistics = bundle.statistics().get(key).and_then(RowStats::one_arm);
+    let statistics = statistics.with_context(|| format!("{} cannot drive this robot", bundle.id()));
+    statistics.map(|_| ()).map_err(CommandError::usage)
 }
 
 /// Whether the policy's 3D points are in the robot's base; else in the camera's axes, or there are none.

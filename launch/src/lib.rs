@@ -9,6 +9,7 @@ pub mod commands;
 pub mod deployment;
 pub mod evaluation;
 pub mod exit;
+mod files;
 mod lockstep;
 pub mod machine;
 mod markup;

@@ -17,7 +17,7 @@ use crate::bundle::{GOLDEN_FILE, WEIGHTS_FILE, read_grids};
 use crate::check::{CheckError, CheckRow, check};
 use crate::registry::LoadError;
 use egogrid_action_grids::adapt::{AdaptError, AxisOrder, Interpolation, Stencil, stencils};
-use egogrid_action_grids::fit::{GridShape, Grids};
+use egogrid_action_grids::fit::Grids;
 use egogrid_action_grids::{ActionTokenizer, StatsError};
 use egogrid_runtime::execution::{Environment, ExecutionError, GraphOptions};
 use std::path::Path;
@@ -183,7 +183,7 @@ pub fn adapt(
     draft.write("README.md", readme(bundle, new)?.as_bytes())?;
     draft.set_table("adapted", adapted_table(bundle, new));
     tell("interpolate rows");
-    rows::adapt_tables(bundle, &draft.path(WEIGHTS_FILE), &plan)?;
+    rows::adapt_tables(bundle, &draft.path_to_change(WEIGHTS_FILE), &plan)?;
     draft.sign()?;
 
     tell("compute its golden cases");
@@ -222,28 +222,20 @@ impl Plan {
         if manifest.precision_check.is_some() {
             return Err(AdaptBundleError::Precision { precision: manifest.precision.to_string() });
         }
-        let old = Grids { translation: old.translation_grid().clone(), rotation: old.rotation_grid().clone() };
         let grids = read_grids(new.grid_json)?;
-        let stencils = both_stencils(&old, &grids)?;
+        let stencils = both_stencils(old, &grids)?;
         let tokenizer = bundle.tokenizer_with(new.grid_json)?;
         let (vocabulary, embeddings, head) = (manifest.tokens.vocabulary_size, new.embeddings, new.head);
         Ok(Self { tokenizer, vocabulary, stencils, embeddings, head })
     }
 }
 
-fn both_stencils(old: &Grids, new: &Grids) -> Result<Vec<Stencil>, AdaptError> {
-    let shapes: [GridShape; 2] = [old.shape(), new.shape()];
-    for pick in [|shape: &GridShape| shape.translation, |shape: &GridShape| shape.rotation] {
-        let [old, new] = shapes.each_ref().map(pick);
-        if old != new {
-            return Err(AdaptError::Shape { old, new });
-        }
-    }
+fn both_stencils(old: &ActionTokenizer, new: &Grids) -> Result<Vec<Stencil>, AdaptError> {
     let of = |old, new| stencils(old, new, AxisOrder::Ij, Interpolation::Trilinear);
-    let mut both = of(&old.translation, &new.translation)?;
-    let first = old.translation.cell_count();
+    let mut both = of(old.translation_grid(), &new.translation)?;
+    let first = old.translation_grid().cell_count();
     both.extend(
-        of(&old.rotation, &new.rotation)?
+        of(old.rotation_grid(), &new.rotation)?
             .into_iter()
             .map(|stencil| Stencil { rows: stencil.rows.map(|row| row + first), ..stencil }),
     );

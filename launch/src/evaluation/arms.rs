@@ -130,29 +130,25 @@ impl Variants {
     }
 
     fn cameras(&mut self, sweep: &Sweep) -> Result<(), PlanError> {
-        let shifts = [
-            ("camera_shift_m", &sweep.camera_shift_m, false),
-            ("camera_shift_untold_m", &sweep.camera_shift_untold_m, true),
-        ];
-        for (axis, values, untold) in shifts {
-            for &shift in values {
-                shift.iter().try_for_each(|&value| within(axis, value, -1.0, 1.0))?;
-                self.add(axis, joined(&shift), Some(length(&shift)), |arm| {
-                    (arm.stress.camera_shift_m, arm.stress.camera_untold) = (shift, untold);
-                });
-            }
-        }
-        let turns = [
-            ("camera_turn_deg", &sweep.camera_turn_deg, false),
-            ("camera_turn_untold_deg", &sweep.camera_turn_untold_deg, true),
-        ];
-        for (axis, values, untold) in turns {
-            for &turn in values {
-                turn.iter().try_for_each(|&value| within(axis, value, -45.0, 45.0))?;
-                self.add(axis, joined(&turn), Some(length(&turn)), |arm| {
-                    (arm.stress.camera_turn_deg, arm.stress.camera_untold) = (turn, untold);
-                });
-            }
+        let shift = |stress: &mut Stress, value| stress.camera_shift_m = value;
+        let turn = |stress: &mut Stress, value| stress.camera_turn_deg = value;
+        self.vectors("camera_shift_m", &sweep.camera_shift_m, 1.0, shift)?;
+        self.vectors("camera_shift_untold_m", &sweep.camera_shift_untold_m, 1.0, untold(shift))?;
+        self.vectors("camera_turn_deg", &sweep.camera_turn_deg, 45.0, turn)?;
+        self.vectors("camera_turn_untold_deg", &sweep.camera_turn_untold_deg, 45.0, untold(turn))
+    }
+
+    /// As [`Self::numbers`], of values with components between `-high` and `high`.
+    fn vectors<const N: usize>(
+        &mut self,
+        axis: &'static str,
+        values: &[[f64; N]],
+        high: f64,
+        set: impl Fn(&mut Stress, [f64; N]),
+    ) -> Result<(), PlanError> {
+        for &value in values {
+            value.iter().try_for_each(|&component| within(axis, component, -high, high))?;
+            self.add(axis, joined(&value), Some(length(&value)), |arm| set(&mut arm.stress, value));
         }
         Ok(())
     }
@@ -176,6 +172,14 @@ impl Variants {
             self.add("bundle", label, None, |arm| arm.actor = Actor::Bundle(bundle.clone()));
         }
         Ok(())
+    }
+}
+
+/// The same, and the policy is not told.
+fn untold<T>(set: impl Fn(&mut Stress, T)) -> impl Fn(&mut Stress, T) {
+    move |stress, value| {
+        set(stress, value);
+        stress.camera_untold = true;
     }
 }
 

@@ -8,7 +8,7 @@ use super::record::{EpisodeRecord, EvalRun};
 use super::statistics::difference::{self, Difference};
 use super::statistics::enough::{self, Warning};
 use super::statistics::power::{self, Plan};
-use super::statistics::{Confidence, Interval, PairedCounts, mcnemar, suite, wilson};
+use super::statistics::{Confidence, Counts, PairedCounts, Rate, mcnemar};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -69,21 +69,12 @@ pub struct Side {
     pub egogrid_version: String,
 }
 
-/// A rate or a mean of rates.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Rate {
-    /// Of the pairs.
-    pub rate: f64,
-    /// 95 %.
-    pub interval: Interval,
-}
-
 /// One task, or the suite.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Compared {
     /// How the pairs ended; of the suite those of all tasks together.
     pub pairs: PairedCounts,
-    /// Of the first; of the suite the mean over tasks.
+    /// Of the first, over the pairs; of the suite the mean over tasks.
     pub a: Rate,
     /// Of the second.
     pub b: Rate,
@@ -236,17 +227,12 @@ fn unpaired(a: &Episodes<'_>, b: &Episodes<'_>) -> Vec<Unpaired> {
 }
 
 fn of_task(pairs: PairedCounts) -> Option<Compared> {
-    let rate = |counts: super::statistics::Counts| {
-        Some(Rate { rate: counts.rate()?, interval: wilson::interval(counts, CONFIDENCE)? })
-    };
+    let rate = |counts| Rate::of_task(counts, CONFIDENCE);
     Some(compared(pairs, rate(pairs.a())?, rate(pairs.b())?, difference::paired(pairs, CONFIDENCE)?))
 }
 
 fn of_suite(tasks: &[PairedCounts]) -> Option<Compared> {
-    let rate = |of: fn(PairedCounts) -> super::statistics::Counts| {
-        let counts: Vec<_> = tasks.iter().map(|pairs| of(*pairs)).collect();
-        suite::mean(&counts, CONFIDENCE).map(|suite| Rate { rate: suite.mean, interval: suite.interval })
-    };
+    let rate = |of: fn(PairedCounts) -> Counts| Rate::of_suite(tasks.iter().copied().map(of), CONFIDENCE);
     let mut all = PairedCounts::default();
     tasks.iter().for_each(|pairs| all += *pairs);
     Some(compared(all, rate(PairedCounts::a)?, rate(PairedCounts::b)?, difference::suites(tasks, CONFIDENCE)?))

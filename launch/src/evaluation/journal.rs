@@ -5,6 +5,7 @@
 //! damage is an error. One process at a time: the lock is the kernel's, so a killed one leaves none behind.
 
 use super::record::{EpisodeName, EpisodeRecord, EvalHeader, EvalRun, FORMAT};
+use crate::files::write_whole;
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -221,16 +222,6 @@ fn read_episodes(path: &Path, file: &mut File) -> Result<(Vec<EpisodeRecord>, u6
 
 fn pretty(value: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec_pretty(value).unwrap_or_default() // numbers and texts: nothing of it can fail
-}
-
-/// Writes a file whole or not at all.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let part = path.with_extension("part");
-    let written = File::create(&part).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    written.and_then(|()| fs::rename(&part, path))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::arms::Actor;
 use super::artifacts;
 use super::plan::{BASE, Plan};
 use super::record::EpisodeRecord;
+use crate::exit::Failure;
 use crate::view::Outcome;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -74,7 +75,7 @@ impl Again {
             .map_err(|error| error.to_string())?;
         // A latched stop is a failure of the episode and an exit code of its own.
         let stopped = matches!(record.outcome, Outcome::SafetyStop { .. });
-        if !(status.success() || stopped && status.code() == Some(5)) {
+        if !(status.success() || stopped && status.code() == Some(i32::from(Failure::Safety.code()))) {
             return Err(format!("egogrid demo ended with {status}"));
         }
         let moved =

@@ -10,13 +10,12 @@ use super::plan::{EvalConfig, Plan, SimulatorConfig};
 use super::pool::PolicyPool;
 use super::record::{ArmPolicy, EpisodeRecord, EvalHeader, EvalRun, FORMAT};
 use super::recorded::Again;
-use super::statistics::wilson_95;
+use super::statistics::{Confidence, Counts, wilson};
 use crate::assemble;
 use crate::cli::Common;
 use crate::exit::{CommandError, CommandResult};
 use crate::lockstep::{self, LockstepPlan};
 use anyhow::{Context, anyhow};
-use egogrid_action_grids::RowStats;
 use egogrid_policies::bundle::Bundle;
 use egogrid_policies::registry::LoadOptions;
 use egogrid_runtime::clock::ControlRate;
@@ -88,7 +87,9 @@ pub fn evaluate(common: &Common, settings: &Settings<'_>) -> CommandResult<Evalu
     let resumed = run.episodes.len();
     let jobs = jobs(plan, &journal);
     let bar = progress_bar(jobs.len() + resumed, resumed);
-    let mut keeper = Keeper { journal, run, bar: &bar, left: jobs.len() };
+    let mut counts = Counts::default();
+    run.episodes.iter().filter(|record| record.is_judged()).for_each(|record| counts.add(record.is_success()));
+    let mut keeper = Keeper { journal, run, counts, bar: &bar, left: jobs.len() };
     let ran = work(&shared, first, jobs, &mut keeper);
     bar.finish_and_clear();
     let Keeper { run, left, .. } = keeper;
@@ -214,8 +215,7 @@ fn pools(common: &Common, prepared: &Prepared) -> CommandResult<BTreeMap<PathBuf
     let environment = assemble::environment(common)?;
     for (path, bundle) in &prepared.bundles {
         let stats_key = prepared.embodiment.stats_key.clone();
-        let one_arm = bundle.statistics().get(&stats_key).and_then(RowStats::one_arm);
-        one_arm.with_context(|| format!("{} cannot drive this robot", bundle.id())).map_err(CommandError::usage)?;
+        assemble::require_one_arm(bundle, &stats_key)?;
         let graph = GraphOptions { threads: plan.run.threads, ..assemble::graph_options(common)? };
         let options = LoadOptions { stats_key, graph, preprocessing: None };
         let load = |_| assemble::policy_with(&environment, bundle, &options, prepared.embodiment.depth, false);
@@ -275,6 +275,8 @@ fn progress_bar(episodes: usize, resumed: usize) -> ProgressBar {
 struct Keeper<'a> {
     journal: Journal,
     run: EvalRun,
+    /// Of all arms and tasks together: what the progress bar says.
+    counts: Counts,
     bar: &'a ProgressBar,
     left: usize,
 }
@@ -282,11 +284,13 @@ struct Keeper<'a> {
 impl Keeper<'_> {
     fn keep(&mut self, record: EpisodeRecord) -> CommandResult {
         self.journal.add(&record).map_err(CommandError::usage)?;
+        if record.is_judged() {
+            self.counts.add(record.is_success());
+        }
         self.run.episodes.push(record);
         self.left -= 1;
-        let judged = self.run.episodes.iter().filter(|record| record.is_judged()).count() as u32;
-        let successes = self.run.episodes.iter().filter(|record| record.is_success()).count() as u32;
-        if let Some([low, high]) = wilson_95(successes, judged) {
+        if let Some([low, high]) = wilson::interval(self.counts, Confidence::P95) {
+            let (successes, judged) = (self.counts.successes(), self.counts.episodes());
             self.bar.set_message(format!("{successes} of {judged} ({:.0} … {:.0} %)", 100.0 * low, 100.0 * high));
         }
         self.bar.inc(1);

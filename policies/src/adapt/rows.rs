@@ -6,7 +6,7 @@
 use super::{AdaptBundleError, Plan};
 use crate::bundle::{Bundle, BundleError, RowsSpec, WEIGHTS_FILE};
 use egogrid_action_grids::TokenKind;
-use egogrid_action_grids::adapt::AdaptError;
+use egogrid_action_grids::adapt::adapt_rows;
 use egogrid_runtime::execution::{Element, Weights};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -30,7 +30,7 @@ pub(super) fn adapt_tables(bundle: &Bundle, copy: &Path, plan: &Plan) -> Result<
         let table = Table::find(bundle, &weights, tensor, plan.vocabulary)?;
         let begin = plan.tokenizer.table().ids(TokenKind::Translation).start;
         let old = table.read(&mut file, begin, plan.stencils.len()).map_err(failed)?;
-        let new = interpolated(plan, &old, table.width)?;
+        let new = adapt_rows(&plan.stencils, &old, table.width)?;
         table.write(&mut file, begin, &new).map_err(failed)?;
         if let Some(repeated) = last_rows(plan)
             && table.read(&mut file, repeated, plan.stencils.len()).map_err(failed)? == old
@@ -47,18 +47,6 @@ pub(super) fn last_rows(plan: &Plan) -> Option<u32> {
     let table = plan.tokenizer.table();
     let (begin, end) = (table.ids(TokenKind::Translation).start, table.ids(TokenKind::Gripper).end);
     plan.vocabulary.checked_sub(end - begin).filter(|first| *first >= end)
-}
-
-fn interpolated(plan: &Plan, old: &[f32], width: usize) -> Result<Vec<f32>, AdaptBundleError> {
-    if let Some(index) = old.iter().position(|value| !value.is_finite()) {
-        let (row, value) = (index / width, old[index]);
-        return Err(AdaptError::NotFinite { row, value }.into());
-    }
-    let mut new = vec![0.0; old.len()];
-    for (stencil, out) in plan.stencils.iter().zip(new.chunks_exact_mut(width)) {
-        stencil.row_into(old, out);
-    }
-    Ok(new)
 }
 
 /// One table `[vocabulary, width]` in the file.

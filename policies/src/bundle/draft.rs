@@ -4,6 +4,7 @@
 
 use super::error::BundleError;
 use super::{Bundle, DIGEST_PREFIX, MANIFEST_FILE, files, limits};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,8 @@ pub(crate) struct Draft {
     work: PathBuf,
     target: PathBuf,
     table: toml::Table,
+    /// Files that are no longer as the manifest lists them: the others are not read again.
+    changed: BTreeSet<String>,
 }
 
 impl Draft {
@@ -26,9 +29,9 @@ impl Draft {
         let table = text.parse().map_err(|error: toml::de::Error| malformed(error.to_string()))?;
         let work = sibling(target)?;
         fs::create_dir(&work).map_err(|source| BundleError::Write { path: work.clone(), source })?;
-        let draft = Self { work, target: target.to_path_buf(), table };
+        let draft = Self { work, target: target.to_path_buf(), table, changed: BTreeSet::new() };
         for entry in &bundle.manifest().files {
-            let path = draft.path(&entry.path);
+            let path = draft.work.join(&entry.path);
             fs::copy(bundle.path(&entry.path), &path).map_err(|source| BundleError::Write { path, source })?;
         }
         Ok(draft)
@@ -39,14 +42,15 @@ impl Draft {
         &self.work
     }
 
-    /// One of its files.
-    pub(crate) fn path(&self, file: &str) -> PathBuf {
+    /// One of its files, to be changed in place.
+    pub(crate) fn path_to_change(&mut self, file: &str) -> PathBuf {
+        self.changed.insert(file.to_owned());
         self.work.join(file)
     }
 
     /// Replaces a file.
-    pub(crate) fn write(&self, file: &str, bytes: &[u8]) -> Result<(), BundleError> {
-        let path = self.path(file);
+    pub(crate) fn write(&mut self, file: &str, bytes: &[u8]) -> Result<(), BundleError> {
+        let path = self.path_to_change(file);
         fs::write(&path, bytes).map_err(|source| BundleError::Write { path, source })
     }
 
@@ -55,7 +59,7 @@ impl Draft {
         self.table.insert(name.to_owned(), toml::Value::Table(table));
     }
 
-    /// Lists every file as it is now and writes the manifest: from here on the draft can be opened as a bundle.
+    /// Lists every changed file as it is now and writes the manifest: from here on the draft can be opened as a bundle.
     pub(crate) fn sign(&mut self) -> Result<(), BundleError> {
         let unwritable = |detail: String| BundleError::Manifest { detail };
         let Some(entries) = self.table.get_mut("files").and_then(toml::Value::as_array_mut) else {
@@ -63,6 +67,9 @@ impl Draft {
         };
         for entry in entries.iter_mut().filter_map(toml::Value::as_table_mut) {
             let Some(name) = entry.get("path").and_then(toml::Value::as_str) else { continue };
+            if !self.changed.contains(name) {
+                continue;
+            }
             let (bytes, sha256) = files::measured(&self.work.join(name))?;
             let bytes = i64::try_from(bytes).map_err(|error| unwritable(error.to_string()))?;
             entry.insert("bytes".to_owned(), toml::Value::Integer(bytes));
@@ -70,7 +77,9 @@ impl Draft {
         }
         let body = toml::to_string(&self.table).map_err(|error| unwritable(error.to_string()))?;
         let first = [DIGEST_PREFIX, files::sha256(body.as_bytes()).as_bytes(), b"\n"].concat();
-        self.write(MANIFEST_FILE, &[first.as_slice(), body.as_bytes()].concat())
+        self.write(MANIFEST_FILE, &[first.as_slice(), body.as_bytes()].concat())?;
+        self.changed.clear();
+        Ok(())
     }
 
     /// Gives it its name.

@@ -17,7 +17,6 @@ use crate::exit::{CommandError, CommandResult, Failure};
 use crate::lockstep::{self, LockstepPlan};
 use crate::view::Outcome;
 use anyhow::{Context, anyhow};
-use egogrid_action_grids::RowStats;
 use egogrid_policies::bundle::Bundle;
 use egogrid_policies::registry::LoadOptions;
 use egogrid_runtime::clock::ControlRate;
@@ -115,7 +114,7 @@ fn verdict(summary: &Summary, interrupted: bool) -> CommandResult {
 fn assemble_pipeline(common: &Common, args: &DemoArgs, bundle: &Bundle) -> CommandResult<Pipeline> {
     let root = assemble::root(common)?;
     let embodiment = assemble::embodiment(common, args.embodiment.as_deref())?;
-    require_one_arm(bundle, &embodiment.stats_key)?;
+    assemble::require_one_arm(bundle, &embodiment.stats_key)?;
     let session = BridgeSession::open(&SessionConfig::loopback()).map_err(CommandError::missing)?;
     let robot = RobotName::new("sim0").map_err(CommandError::usage)?;
     let config = WorkerConfig {
@@ -156,12 +155,6 @@ fn assemble_pipeline(common: &Common, args: &DemoArgs, bundle: &Bundle) -> Comma
 }
 
 /// The simulated robot is one arm with one gripper. A policy for another one would only ever be held.
-fn require_one_arm(bundle: &Bundle, stats_key: &str) -> CommandResult {
-    let statistics = bundle.statistics().get(stats_key).and_then(RowStats::one_arm);
-    let statistics = statistics.with_context(|| format!("{} cannot drive this robot", bundle.id()));
-    statistics.map(|_| ()).map_err(CommandError::usage)
-}
-
 fn run_episodes(
     args: &DemoArgs,
     pipeline: &mut Pipeline,

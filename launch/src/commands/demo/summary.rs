@@ -4,6 +4,7 @@ use super::episode::EpisodeResult;
 use super::motion::{Motion, MotionReport};
 use super::watch::RecordingReport;
 use crate::cli::DemoArgs;
+use crate::files::write_whole;
 use crate::statistics::{Quantiles, wilson_95};
 use crate::view::Outcome;
 use anyhow::Context;
@@ -174,12 +175,7 @@ impl Summary {
 
     /// Writes `summary.json`, whole or not at all.
     pub(super) fn write(&self, path: &Path) -> anyhow::Result<()> {
-        let part = path.with_extension("json.part");
-        let written =
-            std::fs::write(&part, serde_json::to_string_pretty(self)?).and_then(|()| std::fs::rename(&part, path));
-        written.with_context(|| {
-            // Half a file helps nobody; that it cannot be removed either adds nothing.
-            let _ = std::fs::remove_file(&part);
+        write_whole(path, &serde_json::to_vec_pretty(self)?).with_context(|| {
             format!(
                 "{} was not written; what it would say is printed above. Free the disk, or give another --out",
                 path.display()

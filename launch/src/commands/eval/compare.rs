@@ -3,9 +3,10 @@
 use crate::cli::EvalCompareArgs;
 use crate::commands::print_json;
 use crate::evaluation::comparison::{self, Compared, Comparison, Side};
-use crate::evaluation::journal::{self, write_whole};
+use crate::evaluation::journal;
 use crate::evaluation::report;
 use crate::exit::{CommandError, CommandResult};
+use crate::files::write_whole;
 use anyhow::Context;
 
 /// Episodes without a partner that are named.

@@ -5,11 +5,12 @@ mod compare;
 use crate::cli::{Common, EvalArgs, EvalCommand, EvalReportArgs};
 use crate::commands::print_json;
 use crate::commands::waiting::interrupt_flag;
-use crate::evaluation::journal::{self, write_whole};
-use crate::evaluation::record::{EpisodeRecord, EvalRun};
+use crate::evaluation::journal;
+use crate::evaluation::record::EvalRun;
 use crate::evaluation::report::{self, Report, TaskReport};
 use crate::evaluation::{Settings, evaluate, table};
 use crate::exit::{CommandError, CommandResult, Failure};
+use crate::files::write_whole;
 use anyhow::{Context, anyhow};
 use std::path::Path;
 
@@ -34,9 +35,9 @@ pub fn run(common: &Common, args: &EvalArgs) -> CommandResult {
         eprintln!("{} episodes were done already", evaluated.resumed);
     }
     if evaluated.complete {
-        let tell =
-            |record: &EpisodeRecord| eprintln!("recording {} with seed {}, which failed", record.task, record.seed);
-        evaluated.again.record(&evaluated.run.episodes, &mut { tell });
+        evaluated.again.record(&evaluated.run.episodes, &mut |record| {
+            eprintln!("recording {} with seed {}, which failed", record.task, record.seed);
+        });
     }
     let report = write(out, &evaluated.run, &format!("egogrid eval {} --out {}", config.display(), out.display()))?;
     tell(&report, out, args.json);

@@ -80,8 +80,7 @@ fn shape(args: &GridFitArgs) -> CommandResult<GridShape> {
     };
     let bundle = assemble::bundle(like)?;
     let tokenizer = bundle.action_tokenizer().map_err(CommandError::usage)?;
-    let (translation, rotation) = (tokenizer.translation_grid(), tokenizer.rotation_grid());
-    Ok(GridShape { translation: translation.bin_counts(), rotation: rotation.bin_counts() })
+    Ok(GridShape::of(tokenizer))
 }
 
 fn three(bins: &[u32], option: &str) -> CommandResult<[u32; 3]> {

@@ -86,9 +86,7 @@ fn measured(args: &GridShowArgs, bundle: &Bundle, own: &ActionTokenizer, data: &
     };
     let quality = quality(own, &actions, stats)?;
     if let Some(path) = &args.picture {
-        let shape =
-            GridShape { translation: own.translation_grid().bin_counts(), rotation: own.rotation_grid().bin_counts() };
-        let uniform = tokenizer_of(&uniform(&shape).map_err(CommandError::usage)?)?;
+        let uniform = tokenizer_of(&uniform(&GridShape::of(own)).map_err(CommandError::usage)?)?;
         let title = format!("translation cells of {} against {} actions", bundle.id(), actions.len());
         let panels = [("this bundle", own), ("uniform, as many cells", &uniform)];
         let text = picture::svg(&title, &panels, &actions, &quality);

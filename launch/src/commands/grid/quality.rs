@@ -46,8 +46,7 @@ pub(super) fn quality(
     actions: &[NormalizedAction],
     stats: Option<&RowStats>,
 ) -> CommandResult<Quality> {
-    let shape =
-        GridShape { translation: own.translation_grid().bin_counts(), rotation: own.rotation_grid().bin_counts() };
+    let shape = GridShape::of(own);
     let mut cuts = vec![Cut { name: "this bundle", error: quantization(own, actions).map_err(CommandError::usage)? }];
     let uniform = fit::uniform(&shape).map_err(CommandError::usage)?;
     // Data in which a dimension never moves has no quantiles to cut at; then there is nothing to compare with.

@@ -5,8 +5,7 @@ use crate::assemble;
 use crate::cli::Common;
 use crate::deployment::Deployment;
 use crate::exit::{CommandError, CommandResult};
-use anyhow::{Context, anyhow};
-use egogrid_action_grids::RowStats;
+use anyhow::anyhow;
 use egogrid_policies::bundle::Bundle;
 use egogrid_policies::registry::LoadOptions;
 use egogrid_runtime::execution::{Environment, GraphOptions};
@@ -39,7 +38,7 @@ impl Loader {
 
     /// A warm policy, with a deadline of its own, and the schedule for it.
     pub(super) fn load(&self, bundle: &Bundle, number: u32) -> CommandResult<(LoadedPolicy, Planner)> {
-        require_one_arm(bundle, &self.stats_key)?;
+        assemble::require_one_arm(bundle, &self.stats_key)?;
         let cancel = self.environment.cancel().map_err(CommandError::missing)?;
         let graph = GraphOptions { cancel: Some(cancel.clone()), ..self.graph.clone() };
         let options = LoadOptions { stats_key: self.stats_key.clone(), graph, preprocessing: None };
@@ -104,13 +103,6 @@ impl Shape {
             ))),
         }
     }
-}
-
-/// A policy for another robot would only ever be held.
-fn require_one_arm(bundle: &Bundle, stats_key: &str) -> CommandResult {
-    let statistics = bundle.statistics().get(stats_key).and_then(RowStats::one_arm);
-    let statistics = statistics.with_context(|| format!("{} cannot drive this robot", bundle.id()));
-    statistics.map(|_| ()).map_err(CommandError::usage)
 }
 
 /// What the policy needs of the first camera.

@@ -7,7 +7,7 @@
 //!
 //! Differences are second minus first.
 
-use super::{Confidence, Counts, Interval, PairedCounts, suite, wilson};
+use super::{Confidence, Counts, Interval, PairedCounts, Rate};
 use serde::Serialize;
 
 /// A difference and how sure it is.
@@ -19,13 +19,7 @@ pub struct Difference {
     pub interval: Interval,
 }
 
-/// A rate with its own interval.
-struct Rate {
-    rate: f64,
-    interval: Interval,
-}
-
-fn square_and_add(a: &Rate, b: &Rate, correlation: f64) -> Difference {
+fn square_and_add(a: Rate, b: Rate, correlation: f64) -> Difference {
     let added = |x: f64, y: f64| (x * x - 2.0 * correlation * x * y + y * y).max(0.0).sqrt();
     let difference = b.rate - a.rate;
     let below = added(b.rate - b.interval[0], a.interval[1] - a.rate);
@@ -35,25 +29,21 @@ fn square_and_add(a: &Rate, b: &Rate, correlation: f64) -> Difference {
 
 /// Of different episodes. `None` where one of them has none.
 pub fn unpaired(a: Counts, b: Counts, confidence: Confidence) -> Option<Difference> {
-    let rate = |counts: Counts| Some(Rate { rate: counts.rate()?, interval: wilson::interval(counts, confidence)? });
-    Some(square_and_add(&rate(a)?, &rate(b)?, 0.0))
+    Some(square_and_add(Rate::of_task(a, confidence)?, Rate::of_task(b, confidence)?, 0.0))
 }
 
 /// Of the same episodes. `None` without pairs.
 pub fn paired(pairs: PairedCounts, confidence: Confidence) -> Option<Difference> {
-    let rate = |counts: Counts| Some(Rate { rate: counts.rate()?, interval: wilson::interval(counts, confidence)? });
-    Some(square_and_add(&rate(pairs.a())?, &rate(pairs.b())?, correlation(&[pairs])))
+    let rate = |counts| Rate::of_task(counts, confidence);
+    Some(square_and_add(rate(pairs.a())?, rate(pairs.b())?, correlation(&[pairs])))
 }
 
 /// Of the means of two suites on the same episodes, each task with the same weight. `None` where a task has no pairs.
 ///
-/// The same square-and-add over the suites' intervals ([`suite::mean`]), with the correlation of the means. One task is [`paired`].
+/// The same square-and-add over the suites' intervals ([`Rate::of_suite`]), with the correlation of the means. One task is [`paired`].
 pub fn suites(tasks: &[PairedCounts], confidence: Confidence) -> Option<Difference> {
-    let rate = |of: fn(PairedCounts) -> Counts| {
-        let counts: Vec<Counts> = tasks.iter().map(|task| of(*task)).collect();
-        suite::mean(&counts, confidence).map(|suite| Rate { rate: suite.mean, interval: suite.interval })
-    };
-    Some(square_and_add(&rate(PairedCounts::a)?, &rate(PairedCounts::b)?, correlation(tasks)))
+    let rate = |of: fn(PairedCounts) -> Counts| Rate::of_suite(tasks.iter().copied().map(of), confidence);
+    Some(square_and_add(rate(PairedCounts::a)?, rate(PairedCounts::b)?, correlation(tasks)))
 }
 
 /// Of the two means, with the continuity correction that makes this method 10: what would be positive is taken by half an episode less.

@@ -11,11 +11,13 @@ pub mod enough;
 pub mod mcnemar;
 mod normal;
 pub mod power;
+mod rate;
 pub mod sequential;
 pub mod suite;
 pub mod wilson;
 
 pub use counts::{Confidence, Counts, PairedCounts, StatisticsError};
+pub use rate::Rate;
 pub use wilson::wilson_95;
 
 /// `[low, high]`.

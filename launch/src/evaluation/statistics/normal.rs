@@ -1,26 +1,10 @@
 //! Quantiles of the standard normal distribution, to the last few bits.
 
-use std::f64::consts::{PI, SQRT_2};
+use egogrid_action_grids::gaussian;
 
 /// The z above which `tail` of the distribution lies; `tail` in `(0, 1)`.
-///
-/// Newton's method on libm's `erfc`, from the tail's leading term (Abramowitz and Stegun, "Handbook of Mathematical Functions", 26.2.12);
-/// the upper tail of a normal is log-concave, so that Newton on its logarithm converges from everywhere.
 pub(super) fn upper_quantile(tail: f64) -> f64 {
-    if tail > 0.5 {
-        return -upper_quantile(1.0 - tail);
-    }
-    let mut z = (-2.0 * tail.ln()).sqrt() - 0.5;
-    for _ in 0..64 {
-        let above = libm::erfc(z / SQRT_2) / 2.0;
-        let density = (-z * z / 2.0).exp() / (2.0 * PI).sqrt();
-        let step = (above.ln() - tail.ln()) * above / density;
-        z += step;
-        if step.abs() <= 1e-15 * z.abs().max(1.0) {
-            break;
-        }
-    }
-    z
+    -gaussian::quantile(tail) // by symmetry, and from the small side
 }
 
 #[cfg(test)]
