@@ -36,22 +36,32 @@ system_packages() {
         || die "could not install ${missing[*]}; install them by hand and run again"
 }
 
-# The stamp holds where and what was installed: a moved checkout or a changed lock installs again, and an interrupted
-# installation is not trusted.
+# An environment from its lock, with source folders of this checkout. The stamp holds where and what was installed: a moved checkout or
+# a changed lock installs again, and an interrupted installation is not trusted.
+environment_at() {
+    local folder=$1 lock=$2 want site
+    shift 2
+    want=$(echo "$EGOGRID_ROOT $* $(sha256sum < "$lock")")
+    [ "$(cat "$folder/egogrid.stamp" 2>/dev/null)" = "$want" ] && return
+    say "making the Python environment (${folder#"$EGOGRID_ROOT/"}), about a minute"
+    python3 -m venv --clear "$folder"
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary=:all: -r "$lock" \
+        || die "pip could not install ${lock#"$EGOGRID_ROOT/"}; see its message above"
+    site=$("$folder/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    printf "$EGOGRID_ROOT/%s\n" "$@" > "$site/egogrid.pth"
+    echo "$want" > "$folder/egogrid.stamp"
+}
+
 virtual_environment() {
-    local lock=$EGOGRID_ROOT/launch/requirements.lock stamp=$EGOGRID_ROOT/.venv/egogrid.stamp want
-    want=$(echo "$EGOGRID_ROOT $(sha256sum < "$lock")")
-    if [ "$(cat "$stamp" 2>/dev/null)" != "$want" ]; then
-        say "making the Python environment (.venv), about a minute"
-        python3 -m venv --clear "$EGOGRID_ROOT/.venv"
-        "$EGOGRID_PYTHON" -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary=:all: -r "$lock" \
-            || die "pip could not install launch/requirements.lock; see its message above"
-        local site
-        site=$("$EGOGRID_PYTHON" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-        printf '%s\n' "$EGOGRID_ROOT/policies/export/src" "$EGOGRID_ROOT/policies/train/src" \
-            "$EGOGRID_ROOT/sim_bridge/sim_worker/src" "$EGOGRID_ROOT/sim_bridge/simulators/metaworld/src" > "$site/egogrid.pth"
-        echo "$want" > "$stamp"
-    fi
+    environment_at "$EGOGRID_ROOT/.venv" "$EGOGRID_ROOT/launch/requirements.lock" \
+        policies/export/src policies/train/src sim_bridge/sim_worker/src sim_bridge/simulators/metaworld/src
+}
+
+# What a simulator needs that cannot live in the environment of the others: `.venv-NAME`.
+simulator_environment() {
+    local folder=$EGOGRID_ROOT/sim_bridge/simulators/$1
+    [ -f "$folder/requirements.lock" ] || die "$1: no simulator with an environment of its own; see sim_bridge/simulators" 2
+    environment_at "$EGOGRID_ROOT/.venv-$1" "$folder/requirements.lock" sim_bridge/sim_worker/src "sim_bridge/simulators/$1/src"
 }
 
 # The library comes out of the locked wheel: no second download, one version for Python and Rust.
