@@ -12,6 +12,7 @@ use egogrid_runtime::embodiment::{Embodiment, EmbodimentConfig};
 use egogrid_runtime::execution::{Environment, ExecutionError, Flavour, GraphOptions, Provider, ProviderConfig};
 use egogrid_runtime::perception::depth::SensorRules;
 use egogrid_runtime::policy::Policy;
+use egogrid_runtime::units::{ActionUnits, in_units};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::{Path, PathBuf};
 
@@ -178,6 +179,20 @@ pub fn policy_with(
     let load = if sketching { registry::load_sketching } else { registry::load_with_depth };
     load(environment, bundle, options, depth)
         .map_err(|error: LoadError| CommandError::missing_if(error.is_missing(), error))
+}
+
+/// [`policy_with`], for a robot: its depth camera and its units.
+///
+/// # Errors
+/// As [`policy`].
+pub fn policy_of_robot(
+    environment: &Environment,
+    bundle: &Bundle,
+    options: &LoadOptions,
+    (depth, units): (SensorRules, ActionUnits),
+    sketching: bool,
+) -> CommandResult<Box<dyn Policy>> {
+    policy_with(environment, bundle, options, depth, sketching).map(|policy| in_units(policy, units))
 }
 
 /// Reads a small TOML file into `T`; the error names file, line and key.

@@ -2,6 +2,7 @@
 
 use crate::perception::depth::{DepthError, EmptyCells, EmptyFill, SensorRules};
 use crate::safety::{GateLimits, GateLimitsError, SafetyConfig};
+use crate::units::{ActionUnits, UnitsError};
 use serde::Deserialize;
 
 /// What the file says. Unknown keys are errors.
@@ -17,6 +18,9 @@ pub struct EmbodimentConfig {
     /// The depth camera; absent = every finite depth above 0 counts, and a frame with a hole as large as a sub-cell is refused.
     #[serde(default)]
     pub depth: DepthConfig,
+    /// What the numbers of the statistics mean; absent = metres, radians, gripper 0 to 1.
+    #[serde(default)]
+    pub action: ActionUnits,
 }
 
 /// `[depth]`: which readings of the depth camera count, and how many holes a frame may have.
@@ -55,6 +59,9 @@ pub enum EmbodimentError {
     /// The depth camera.
     #[error(transparent)]
     Depth(#[from] DepthError),
+    /// The units of actions.
+    #[error(transparent)]
+    Units(#[from] UnitsError),
 }
 
 /// What the loop trusts.
@@ -68,6 +75,8 @@ pub struct Embodiment {
     pub limits: GateLimits,
     /// What counts as depth.
     pub depth: SensorRules,
+    /// What the numbers of the statistics mean.
+    pub units: ActionUnits,
 }
 
 impl EmbodimentConfig {
@@ -81,6 +90,7 @@ impl EmbodimentConfig {
             stats_key: self.stats_key,
             limits: self.safety.checked()?,
             depth: self.depth.checked()?,
+            units: self.action.checked()?,
         })
     }
 }

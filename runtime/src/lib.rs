@@ -22,5 +22,6 @@ pub mod schedule;
 pub mod sketch;
 pub mod stage;
 pub mod tick;
+pub mod units;
 
 pub use egogrid_action_grids as grids;

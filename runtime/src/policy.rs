@@ -5,6 +5,7 @@ use crate::perception::depth::DepthReport;
 use crate::schedule::CommittedPrefix;
 use crate::sketch::StageSketch;
 use crate::stage::{Stage, StageTimes};
+use crate::units::ActionUnits;
 use egogrid_action_grids::{Action, ActionRow, DeltaError, NormalizedRow};
 
 /// What a loaded policy needs and gives; fixed for its lifetime.
@@ -35,6 +36,8 @@ pub struct ActionChunk {
     pub sequence: u64,
     /// In the units of the training data, one per control step. A robot gets [`Self::deltas`].
     pub actions: Vec<ActionRow>,
+    /// What those mean for the robot: physical already, unless its embodiment says otherwise.
+    pub units: ActionUnits,
     /// The same before un-normalization.
     pub normalized: Vec<NormalizedRow>,
     /// Vocabulary ids, as many for each action: translation, rotation, gripper, or one per dimension.
@@ -60,7 +63,7 @@ impl ActionChunk {
     /// One is no delta: another number of dimensions, or a gripper that is no opening. Then none of them is sent.
     pub fn deltas(&self) -> Result<Vec<Action>, PolicyError> {
         let delta = |(step, row)| {
-            Action::try_from(row).map_err(|source| PolicyError::NotADelta {
+            self.units.delta(row).map_err(|source| PolicyError::NotADelta {
                 token_ids: self.token_ids.clone(),
                 step,
                 source,

@@ -44,6 +44,7 @@ impl Policy for Rows {
         Ok(ActionChunk {
             sequence: observation.sequence,
             actions: self.1.iter().map(|row| ActionRow::new(row.clone()).unwrap()).collect(),
+            units: egogrid_runtime::units::ActionUnits::PHYSICAL,
             normalized: self.1.iter().map(|row| NormalizedRow::new(row.clone()).unwrap()).collect(),
             token_ids: vec![11, 12],
             confidence: vec![0.5; 2],

@@ -74,7 +74,7 @@ pub(super) fn arms(config: &EvalConfig) -> Result<Vec<Arm>, PlanError> {
         PolicyConfig::Named(name) => {
             return Err(wrong("policy", format!("{name:?}"), "\"expert\", or [policy] with bundle = \"DIR\""));
         }
-        PolicyConfig::Bundle { bundle } => Actor::Bundle(bundle.clone()),
+        PolicyConfig::Bundle { bundle, .. } => Actor::Bundle(bundle.clone()),
     };
     let base = Arm { name: BASE.to_owned(), actor, schedule: config.schedule, stress: Stress::default(), label: None };
     let mut variants = Variants { base: base.clone(), arms: vec![base] };

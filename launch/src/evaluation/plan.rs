@@ -57,6 +57,8 @@ pub enum PolicyConfig {
     Bundle {
         /// Its directory.
         bundle: PathBuf,
+        /// Key of its statistics; absent: the embodiment's.
+        stats_key: Option<String>,
     },
 }
 
@@ -80,9 +82,9 @@ impl Default for ScheduleConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RunConfig {
-    /// Simulator processes at once.
+    /// Simulator processes at once; absent: one more than there are cores.
     pub workers: usize,
-    /// Loaded copies of a policy that share the workers' looks.
+    /// Loaded copies of a policy that share the workers' looks; absent: as many as there are cores.
     pub policies: usize,
     /// Threads of each copy. Part of the plan: sums may be added in another order.
     pub threads: u16,
@@ -94,7 +96,10 @@ pub struct RunConfig {
 
 impl Default for RunConfig {
     fn default() -> Self {
-        Self { workers: 2, policies: 2, threads: 1, attempts: 3, record_failures: 5 }
+        // A worker waits for its policy now and then: one more than there are cores keeps all of them busy.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let policies = cores.min(WORKERS_MAX - 1);
+        Self { workers: policies + 1, policies, threads: 1, attempts: 3, record_failures: 5 }
     }
 }
 
@@ -150,6 +155,11 @@ pub struct SimulatorConfig {
     pub embodiment: PathBuf,
     /// Longest episode.
     pub steps_max: u32,
+    /// Where a set of tasks has another one.
+    #[serde(default)]
+    pub suite_steps_max: BTreeMap<String, u32>,
+    /// Seeds that there are, from 0 on, of a benchmark with stored starts; absent: all.
+    pub seeds: Option<u32>,
     /// Sets of tasks.
     pub suites: BTreeMap<String, Vec<String>>,
 }
@@ -164,6 +174,8 @@ pub struct Plan {
     pub seed: u32,
     pub steps_max: u32,
     pub embodiment: PathBuf,
+    /// Instead of the embodiment's.
+    pub stats_key: Option<String>,
     pub run: RunConfig,
     pub simulator: SimulatorConfig,
 }
@@ -207,16 +219,27 @@ impl EvalConfig {
         within("run.threads", self.run.threads, 1, THREADS_MAX)?;
         within("run.attempts", self.run.attempts, 1, 100)?;
         within("run.record_failures", self.run.record_failures, 0, 1000)?;
-        let steps_max = self.steps_max.unwrap_or(simulator.steps_max);
+        let of_suite = self.suite.as_ref().and_then(|suite| simulator.suite_steps_max.get(suite).copied());
+        let steps_max = self.steps_max.or(of_suite).unwrap_or(simulator.steps_max);
         within("steps_max", steps_max, 1, STEPS_MAX)?;
         if self.seed.checked_add(self.episodes).is_none() {
             return Err(wrong("seed", self.seed, format!("at most {}", u32::MAX - self.episodes)));
+        }
+        if let Some(seeds) = simulator.seeds
+            && self.seed + self.episodes > seeds
+        {
+            let found = format!("{} for the first of {} episodes", self.seed, self.episodes);
+            return Err(wrong("seed", found, format!("seeds 0 to {} only: this simulator has no others", seeds - 1)));
         }
         let tasks = tasks(&self, &simulator)?;
         let arms = arms(&self)?;
         let embodiment = self.embodiment.unwrap_or_else(|| simulator.embodiment.clone());
         let (episodes, seed, run) = (self.episodes, self.seed, self.run);
-        Ok(Plan { tasks, arms, episodes, seed, steps_max, embodiment, run, simulator })
+        let stats_key = match self.policy {
+            PolicyConfig::Bundle { stats_key, .. } => stats_key,
+            PolicyConfig::Named(_) => None,
+        };
+        Ok(Plan { tasks, arms, episodes, seed, steps_max, embodiment, stats_key, run, simulator })
     }
 }
 
@@ -234,4 +257,35 @@ fn tasks(config: &EvalConfig, simulator: &SimulatorConfig) -> Result<Vec<String>
         return Err(wrong("tasks", format!("{tasks:?}"), "at least one, none of them twice"));
     }
     Ok(tasks)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn planned(rest: &str) -> Result<Plan, PlanError> {
+        let simulator = "module = \"m\"\nembodiment = \"e.toml\"\nsteps_max = 200\nseeds = 50\n[suite_steps_max]\nlong = 520\n\
+                         [suites]\nlong = [\"a\"]\nother = [\"a\", \"b\"]";
+        let config: EvalConfig =
+            toml::from_str(&format!("simulator = \"s\"\npolicy = {{ bundle = \"x\", stats_key = \"k\" }}\n{rest}"))
+                .unwrap();
+        config.checked(toml::from_str(simulator).unwrap())
+    }
+
+    #[test]
+    fn a_suite_may_have_longer_episodes_and_the_file_the_last_word() {
+        let steps = |rest: &str| planned(rest).unwrap().steps_max;
+        assert_eq!(steps("suite = \"long\"\nepisodes = 5\nseed = 0"), 520);
+        assert_eq!(steps("suite = \"other\"\nepisodes = 5\nseed = 0"), 200);
+        assert_eq!(steps("suite = \"long\"\nepisodes = 5\nseed = 0\nsteps_max = 7"), 7);
+    }
+
+    #[test]
+    fn seeds_that_a_benchmark_does_not_have_are_refused_before_anything_runs() {
+        let plan = planned("suite = \"long\"\nepisodes = 50\nseed = 0").unwrap();
+        assert_eq!(plan.stats_key.as_deref(), Some("k"));
+        let error = planned("suite = \"long\"\nepisodes = 50\nseed = 1").unwrap_err().to_string();
+        assert!(error.contains("0 to 49"), "{error}");
+    }
 }

@@ -104,6 +104,8 @@ struct Prepared {
     embodiment: Embodiment,
     bundles: BTreeMap<PathBuf, Bundle>,
     python: PathBuf,
+    /// What the graphs run on; another one adds in another order.
+    provider: String,
 }
 
 impl Prepared {
@@ -138,7 +140,11 @@ impl Prepared {
             None => python_path(&root).map_err(CommandError::missing)?,
         };
         if !python.is_file() {
-            return Err(CommandError::missing(anyhow!("{}: no Python of the simulator there", python.display())));
+            return Err(CommandError::missing(anyhow!(
+                "{}: no Python of the simulator there; ./launch/simulator {} installs it",
+                python.display(),
+                config.simulator
+            )));
         }
         let mut plan = config.checked(simulator).with_context(named).map_err(CommandError::usage)?;
         // Paths of the file are relative to it.
@@ -155,8 +161,12 @@ impl Prepared {
                 }
             }
         }
-        let embodiment = assemble::embodiment(common, Some(&plan.embodiment))?;
-        Ok(Self { plan, embodiment, bundles, python })
+        let mut embodiment = assemble::embodiment(common, Some(&plan.embodiment))?;
+        if let Some(stats_key) = &plan.stats_key {
+            embodiment.stats_key.clone_from(stats_key);
+        }
+        let provider = assemble::provider(common)?.to_string();
+        Ok(Self { plan, embodiment, bundles, python, provider })
     }
 
     /// The digest is over what decides an episode, not over the text: comments and the number of workers may change.
@@ -170,7 +180,8 @@ impl Prepared {
         let decides = serde_json::json!({
             "simulator": simulator, "control_hz": control_hz, "arguments": plan.simulator.args, "tasks": plan.tasks, "arms": arms,
             "episodes": plan.episodes, "seed": plan.seed, "steps_max": plan.steps_max, "threads": plan.run.threads,
-            "limits": format!("{:?}", self.embodiment.limits), "stats_key": self.embodiment.stats_key,
+            "limits": format!("{:?}", self.embodiment.limits), "units": format!("{:?}", self.embodiment.units),
+            "stats_key": self.embodiment.stats_key, "provider": self.provider, "egogrid": env!("CARGO_PKG_VERSION"),
         });
         let policies = plan.arms.iter().map(|arm| {
             let bundle = match &arm.actor {
@@ -218,7 +229,8 @@ fn pools(common: &Common, prepared: &Prepared) -> CommandResult<BTreeMap<PathBuf
         assemble::require_one_arm(bundle, &stats_key)?;
         let graph = GraphOptions { threads: plan.run.threads, ..assemble::graph_options(common)? };
         let options = LoadOptions { stats_key, graph, preprocessing: None };
-        let load = |_| assemble::policy_with(&environment, bundle, &options, prepared.embodiment.depth, false);
+        let robot = (prepared.embodiment.depth, prepared.embodiment.units);
+        let load = |_| assemble::policy_of_robot(&environment, bundle, &options, robot, false);
         let copies = (0..plan.run.policies.min(plan.run.workers)).map(load).collect::<CommandResult<Vec<_>>>()?;
         pools.extend(PolicyPool::of(copies).map(|pool| (path.clone(), pool)));
     }

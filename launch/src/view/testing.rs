@@ -86,6 +86,7 @@ impl Run {
         ActionChunk {
             sequence: self.sequence,
             actions: vec![Action::from_physical(self.step_m, [0.0; 3], 1.0).unwrap().into(); 2],
+            units: egogrid_runtime::units::ActionUnits::PHYSICAL,
             normalized: vec![NormalizedRow::new(vec![0.0; 7]).unwrap(); 2],
             token_ids: tokens.repeat(2),
             confidence: vec![0.9; 6],

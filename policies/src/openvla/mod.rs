@@ -26,6 +26,7 @@ use egogrid_runtime::perception::towers::TowerInput;
 use egogrid_runtime::policy::{ActionChunk, Policy, PolicyError, PolicySpec};
 use egogrid_runtime::schedule::Token;
 use egogrid_runtime::stage::{Stage, StageTimes};
+use egogrid_runtime::units::ActionUnits;
 use session::Session;
 
 /// A loaded OpenVLA policy.
@@ -99,6 +100,7 @@ impl OpenVla {
         Ok(ActionChunk {
             sequence: observation.sequence,
             actions: vec![action],
+            units: ActionUnits::PHYSICAL, // a robot with others says so, `runtime::units`
             normalized: vec![normalized],
             token_ids,
             confidence,

@@ -27,6 +27,7 @@ use egogrid_runtime::perception::depth::SensorRules;
 use egogrid_runtime::policy::{ActionChunk, Policy, PolicyError, PolicySpec};
 use egogrid_runtime::schedule::{CommittedPrefix, Token};
 use egogrid_runtime::stage::{Stage, StageTimes};
+use egogrid_runtime::units::ActionUnits;
 use inputs::Inputs;
 use session::Session;
 
@@ -148,6 +149,7 @@ impl SpatialVla {
         Ok(ActionChunk {
             sequence,
             actions,
+            units: ActionUnits::PHYSICAL, // a robot with others says so, `runtime::units`
             normalized,
             token_ids,
             confidence,

@@ -42,6 +42,7 @@ pub fn chunk_of(sequence: u64, rows: &[[f64; 7]], tokens: &[(u32, f32)]) -> Acti
     ActionChunk {
         sequence,
         actions: rows.iter().map(|row| ActionRow::new(row.to_vec()).unwrap()).collect(),
+        units: egogrid_runtime::units::ActionUnits::PHYSICAL,
         normalized: rows.iter().map(|row| NormalizedRow::new(row.to_vec()).unwrap()).collect(),
         token_ids: tokens.iter().map(|token| token.0).collect(),
         confidence: tokens.iter().map(|token| token.1).collect(),

@@ -135,7 +135,7 @@ fn assemble_pipeline(common: &Common, args: &DemoArgs, bundle: &Bundle) -> Comma
             };
             // What is recorded can be replayed stage by stage.
             let sketching = !args.no_recording;
-            assemble::policy_with(&environment, bundle, &options, embodiment.depth, sketching)
+            assemble::policy_of_robot(&environment, bundle, &options, (embodiment.depth, embodiment.units), sketching)
         });
         (starting.join(), policy)
     });

@@ -16,6 +16,7 @@ use egogrid_runtime::safety::{Gate, SafeAction};
 use egogrid_runtime::schedule::Planner;
 use egogrid_runtime::stage::{Stage, StageTimes};
 use egogrid_runtime::tick::{LockstepLoop, Look, LoopObserver};
+use egogrid_runtime::units::ActionUnits;
 use egogrid_sim_bridge::convert::step_to_wire;
 use egogrid_sim_bridge::message::{self, PolicyLook};
 use std::time::Duration;
@@ -76,6 +77,7 @@ impl LoopObserver for Keep<'_> {
 /// Schedule and gate as the run had them.
 pub(super) struct SafetyReplay {
     policy: RecordedPolicy,
+    units: ActionUnits,
     planner: Planner,
     gate: Gate,
     latency_ticks: u32,
@@ -94,8 +96,9 @@ impl SafetyReplay {
         let gate = Gate::new(embodiment.limits, rate)?;
         let planner = lockstep::planner(&plan, spec, rate).map_err(|error| error.error)?;
         let latency_ticks = lockstep::latency_ticks(&plan, rate);
+        let units = embodiment.units;
         let policy = RecordedPolicy { spec: spec.clone(), answer: None };
-        Ok(Self { policy, planner, gate, latency_ticks, now: Moment::START })
+        Ok(Self { policy, units, planner, gate, latency_ticks, now: Moment::START })
     }
 
     /// An episode begins.
@@ -117,7 +120,7 @@ impl SafetyReplay {
         observation: &Observation,
         sent: &message::ActionChunk,
     ) -> Option<SafetyDifference> {
-        self.policy.answer = Some(recorded_answer(look));
+        self.policy.answer = Some(recorded_answer(look, self.units));
         let mut now_sent = Vec::new();
         let mut control = LockstepLoop {
             policy: &mut self.policy,
@@ -135,7 +138,7 @@ impl SafetyReplay {
     }
 }
 
-fn recorded_answer(look: &PolicyLook) -> Result<ActionChunk, String> {
+fn recorded_answer(look: &PolicyLook, units: ActionUnits) -> Result<ActionChunk, String> {
     if !look.failure.is_empty() {
         return Err(look.failure_detail.clone());
     }
@@ -145,6 +148,7 @@ fn recorded_answer(look: &PolicyLook) -> Result<ActionChunk, String> {
     Ok(ActionChunk {
         sequence: look.sequence,
         actions: actions.map_err(|error| error.to_string())?,
+        units,
         normalized: normalized.map_err(|error| error.to_string())?,
         token_ids: look.tokens.iter().map(|token| token.id).collect(),
         confidence: look.tokens.iter().map(|token| token.confidence).collect(),

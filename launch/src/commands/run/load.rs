@@ -13,6 +13,7 @@ use egogrid_runtime::live::{Deadline, LoadedPolicy};
 use egogrid_runtime::perception::depth::SensorRules;
 use egogrid_runtime::policy::PolicySpec;
 use egogrid_runtime::schedule::{Planner, StrategyConfig};
+use egogrid_runtime::units::ActionUnits;
 use egogrid_sim_bridge::convert::PolicyLabel;
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ pub(super) struct Loader {
     environment: Environment,
     graph: GraphOptions,
     stats_key: String,
-    depth: SensorRules,
+    robot: (SensorRules, ActionUnits),
     deployment: Deployment,
 }
 
@@ -30,10 +31,10 @@ impl Loader {
         common: &Common,
         deployment: &Deployment,
         stats_key: String,
-        depth: SensorRules,
+        robot: (SensorRules, ActionUnits),
     ) -> CommandResult<Self> {
         let (environment, graph) = (assemble::environment(common)?, assemble::graph_options(common)?);
-        Ok(Self { environment, graph, stats_key, depth, deployment: deployment.clone() })
+        Ok(Self { environment, graph, stats_key, robot, deployment: deployment.clone() })
     }
 
     /// A warm policy, with a deadline of its own, and the schedule for it.
@@ -43,7 +44,7 @@ impl Loader {
         let graph = GraphOptions { cancel: Some(cancel.clone()), ..self.graph.clone() };
         let options = LoadOptions { stats_key: self.stats_key.clone(), graph, preprocessing: None };
         let policy =
-            assemble::policy_with(&self.environment, bundle, &options, self.depth, self.deployment.sketch_stages)?;
+            assemble::policy_of_robot(&self.environment, bundle, &options, self.robot, self.deployment.sketch_stages)?;
         require_pictures(policy.spec(), &self.deployment)?;
         let checked = self.deployment.schedule.checked(policy.spec(), self.deployment.rate);
         let planner = checked.map_err(CommandError::usage)?;

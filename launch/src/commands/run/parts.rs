@@ -117,7 +117,7 @@ impl Parts {
         let bundle = assemble::bundle(&deployment.bundle)?;
         assemble::warn_of_precision(&bundle);
         BridgeSession::check(&deployment.wire, &deployment.keys).map_err(CommandError::missing)?;
-        let loader = Loader::new(common, deployment, embodiment.stats_key, embodiment.depth)?;
+        let loader = Loader::new(common, deployment, embodiment.stats_key, (embodiment.depth, embodiment.units))?;
         let (first, planner) = loader.load(&bundle, 0)?;
         let run = RunFacts {
             session: 0, // of the sender, which is not there yet

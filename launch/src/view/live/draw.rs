@@ -362,9 +362,11 @@ impl Draw {
     }
 
     fn run_info(&mut self, info: &RunInfo<'_>) -> Result<(), LogError> {
-        self.rules = words::depth_rules(info.embodiment);
-        if let Some(workspace_m) = words::workspace_m(info.embodiment) {
-            self.scene.workspace(&self.stream, workspace_m)?;
+        let robot = words::robot(info.embodiment);
+        self.rules = robot.as_ref().map(|robot| robot.depth);
+        self.plan.units = robot.as_ref().map(|robot| robot.units);
+        if let Some(robot) = robot {
+            self.scene.workspace(&self.stream, robot.limits.workspace_m())?;
         }
         self.stream.log("run_info", &TextDocument::from_markdown(words::run(info)))?;
         let digest = info.bundle_sha256.get(..12).unwrap_or_default();

@@ -3,7 +3,9 @@
 //! From: looks and commands. To: entities below `world/chunk` and `world/gate`, in the robot's base, metres.
 
 use super::super::log::LogError;
+use egogrid_action_grids::ActionRow;
 use egogrid_runtime::observation::EndEffectorState;
+use egogrid_runtime::units::ActionUnits;
 use egogrid_sim_bridge::message::{Command, PolicyLook};
 use rerun::{Clear, LineStrips3D, Points3D, Radius, RecordingStream};
 
@@ -23,6 +25,8 @@ pub(super) struct Plan {
     /// Where commands have led since the last look, metres.
     commanded_m: Vec<[f32; 3]>,
     last_s: Option<f64>,
+    /// What the policy's numbers mean, as the embodiment of the run says.
+    pub(super) units: Option<ActionUnits>,
     gate_shown: bool,
 }
 
@@ -30,12 +34,10 @@ impl Plan {
     /// A new chunk, from where the robot was in its picture.
     pub(super) fn look(&mut self, stream: &RecordingStream, look: &PolicyLook) -> Result<(), LogError> {
         let state = look.input.as_ref().and_then(|input| input.state.as_ref());
-        // Without a position there is no place to draw it at; another number of numbers is no end-effector delta.
-        let deltas: Option<Vec<[f64; 3]>> = look
-            .actions
-            .iter()
-            .map(|row| row.values.first_chunk::<3>().filter(|_| row.values.len() == 7).copied())
-            .collect();
+        // Without a position there is no place to draw it at; and what is no end-effector delta is not drawn.
+        let units = self.units.unwrap_or_default();
+        let delta = |values: &[f64]| Some(units.delta(&ActionRow::new(values.to_vec()).ok()?).ok()?.translation_m());
+        let deltas: Option<Vec<[f64; 3]>> = look.actions.iter().map(|row| delta(&row.values)).collect();
         let (Some(state), Some(deltas)) = (state, deltas) else { return Ok(()) };
         let p = state.base_from_ee.position;
         let mut at = [p.x, p.y, p.z];

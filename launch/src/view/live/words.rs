@@ -1,7 +1,6 @@
 //! Messages in words: status, decision, run, episode.
 
-use egogrid_runtime::embodiment::EmbodimentConfig;
-use egogrid_runtime::perception::depth::SensorRules;
+use egogrid_runtime::embodiment::{Embodiment, EmbodimentConfig};
 use egogrid_sim_bridge::message::{EpisodeMark, PolicyLook, PolicyStatus, RunInfo};
 use std::fmt::Write;
 
@@ -82,14 +81,8 @@ pub(super) fn episode(mark: &EpisodeMark) -> String {
     format!("episode {} ends:{task} {} {}", mark.episode, mark.outcome, mark.detail)
 }
 
-/// Which readings of the depth camera count for the policy.
-pub(super) fn depth_rules(embodiment: &[u8]) -> Option<SensorRules> {
+/// The robot, if its file can be read.
+pub(super) fn robot(embodiment: &[u8]) -> Option<Embodiment> {
     let config: EmbodimentConfig = toml::from_str(str::from_utf8(embodiment).ok()?).ok()?;
-    Some(config.checked().ok()?.depth)
-}
-
-/// The gate's walls, if the embodiment can be read.
-pub(super) fn workspace_m(embodiment: &[u8]) -> Option<([f64; 3], [f64; 3])> {
-    let config: EmbodimentConfig = toml::from_str(str::from_utf8(embodiment).ok()?).ok()?;
-    Some(config.checked().ok()?.limits.workspace_m())
+    config.checked().ok()
 }
