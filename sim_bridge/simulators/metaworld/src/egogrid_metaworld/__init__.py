@@ -3,7 +3,9 @@
 From: the `metaworld` package (MuJoCo). To: `worker.py` here (the wire) and `egogrid_train` (data, evaluation).
 """
 
-from egogrid_metaworld.camera import NEAR_CAMERA, CameraPose
+from egogrid_worker.mujoco_camera import CameraPose
+
+from egogrid_metaworld.camera import NEAR_CAMERA
 from egogrid_metaworld.env import ActionOutOfRange, MetaWorldEnv, Observation, UnknownTask
 from egogrid_metaworld.tasks import instruction, task_names
 

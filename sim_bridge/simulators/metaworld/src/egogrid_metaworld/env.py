@@ -9,10 +9,12 @@ import copy
 from dataclasses import dataclass
 
 import numpy as np
+from egogrid_worker.mujoco_camera import CameraPose, RgbdCamera
+from egogrid_worker.mujoco_looks import recolour, relight
 from egogrid_worker.stress import Stress
 
-from egogrid_metaworld.camera import NEAR_CAMERA, CameraPose, RgbdCamera
-from egogrid_metaworld.looks import recolour, relight
+from egogrid_metaworld.camera import NEAR_CAMERA
+from egogrid_metaworld.looks import is_robot
 from egogrid_metaworld.tasks import UnknownTask, instruction, task_names
 
 import mujoco
@@ -33,7 +35,7 @@ class ActionOutOfRange(ValueError):
 
 @dataclass(frozen=True)
 class Observation:
-    """What the robot sees and feels at one instant. See `camera.py` for the conventions of the pictures."""
+    """What the robot sees and feels at one instant. See `egogrid_worker.mujoco_camera` for the conventions of the pictures."""
 
     rgb: np.ndarray
     """u8 `[height, width, 3]`"""
@@ -153,7 +155,7 @@ class _LoadedTask:
         self._image_px, self._pose = image_px, pose
         relight(self.env.model, stress.light)
         if stress.colours_seed is not None:
-            recolour(self.env.model, stress.colours_seed)
+            recolour(self.env.model, stress.colours_seed, is_robot)
         self._camera: RgbdCamera | None = None
         self._model_at_load = {name: getattr(self.env.model, name).copy() for name in _MODEL_ARRAYS}
         self._attributes_at_load = {
