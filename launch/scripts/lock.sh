@@ -8,7 +8,7 @@ trap 'rm -rf "$scratch"' EXIT
 python3 -m venv "$scratch/venv"
 "$scratch/venv/bin/pip" install --quiet pip-tools
 if [ $# -eq 0 ]; then
-    inputs=(launch/requirements.in launch/requirements-gpu.in sim_bridge/simulators/*/requirements.in)
+    inputs=(launch/requirements.in launch/requirements-gpu.in sim_bridge/simulators/*/requirements*.in)
     set -- "${inputs[@]%.in}"
 fi
 for name in "$@"; do
@@ -17,7 +17,8 @@ for name in "$@"; do
     { echo "# Made by launch/scripts/lock.sh from $name.in; do not edit."; cat "$scratch/made.lock"; } > "$name.lock"
     rm "$scratch/made.lock"
 done
-# Of the GPU's wheels only shared libraries are taken: what their Python code needs is left out.
-if [[ " $* " == *" launch/requirements-gpu "* ]]; then
-    python3 launch/scripts/gpu_libraries.py only-named launch/requirements-gpu.in launch/requirements-gpu.lock
-fi
+# What these need is left out: of the GPU's wheels only shared libraries are taken, and a simulator's `requirements-nodeps.in` names what it
+# can run without.
+for name in "$@"; do
+    [[ $name == */requirements-gpu || $name == *-nodeps ]] && python3 launch/scripts/gpu_libraries.py only-named "$name.in" "$name.lock"
+done

@@ -36,17 +36,21 @@ system_packages() {
         || die "could not install ${missing[*]}; install them by hand and run again"
 }
 
-# An environment from its lock, with source folders of this checkout. The stamp holds where and what was installed: a moved checkout or
+# An environment from its lock (and `requirements-nodeps.lock` beside it), with source folders of this checkout. The stamp holds where and what was installed: a moved checkout or
 # a changed lock installs again, and an interrupted installation is not trusted.
 environment_at() {
-    local folder=$1 lock=$2 want site
+    local folder=$1 locks=("$2") lock want site
+    [ -f "${2%.lock}-nodeps.lock" ] && locks+=("${2%.lock}-nodeps.lock")
     shift 2
-    want=$(echo "$EGOGRID_ROOT $* $(sha256sum < "$lock")")
+    want=$(echo "$EGOGRID_ROOT $* $(cat "${locks[@]}" | sha256sum)")
     [ "$(cat "$folder/egogrid.stamp" 2>/dev/null)" = "$want" ] && return
     say "making the Python environment (${folder#"$EGOGRID_ROOT/"}), about a minute"
     python3 -m venv --clear "$folder"
-    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary=:all: -r "$lock" \
-        || die "pip could not install ${lock#"$EGOGRID_ROOT/"}; see its message above"
+    # A lock is whole: whatever is not in it was left out on purpose (`requirements-nodeps.in`).
+    for lock in "${locks[@]}"; do
+        "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary=:all: --no-deps -r "$lock" \
+            || die "pip could not install ${lock#"$EGOGRID_ROOT/"}; see its message above"
+    done
     site=$("$folder/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
     printf "$EGOGRID_ROOT/%s\n" "$@" > "$site/egogrid.pth"
     echo "$want" > "$folder/egogrid.stamp"

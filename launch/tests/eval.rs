@@ -108,7 +108,7 @@ fn signal(pid: u32, name: &str) {
 #[test]
 fn killing_anything_changes_no_number() {
     let scratch = tempfile::tempdir().unwrap();
-    let config = plan(scratch.path(), "");
+    let config = plan(scratch.path(), "run = { sim_s_max = 10 }");
     let [calm, chaos] = ["calm", "chaos"].map(|name| scratch.path().join(name));
     assert!(eval(&config, &calm, "1").status.success());
     let done = |out: &Path| fs::read_to_string(out.join("episodes.jsonl")).map_or(0, |text| text.lines().count());
@@ -126,8 +126,10 @@ fn killing_anything_changes_no_number() {
             std::thread::sleep(Duration::from_millis(20));
         }
         std::thread::sleep(Duration::from_millis(1500 + 700 * round));
-        for pid in workers_of(harness.id()) {
-            signal(pid, "KILL");
+        let workers = workers_of(harness.id());
+        for pid in &workers {
+            // One that is stopped says nothing and does not end either.
+            signal(*pid, if round == 1 { "STOP" } else { "KILL" });
             killed += 1;
         }
         while done(&chaos) <= before
@@ -138,11 +140,41 @@ fn killing_anything_changes_no_number() {
         }
         harness.kill().unwrap(); // SIGKILL
         harness.wait().unwrap();
+        // Going on, they see that nobody is there any more.
+        workers.iter().for_each(|pid| signal(*pid, "CONT"));
     }
     assert!(killed > 0, "nothing was killed");
     let output = eval(&config, &chaos, "2");
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(episodes(&calm), episodes(&chaos));
+}
+
+#[test]
+fn a_clear_answer_ends_the_run_at_the_same_round_however_many_work() {
+    let scratch = tempfile::tempdir().unwrap();
+    let config = plan(scratch.path(), "stop = { bar = 0.3 }");
+    let text = fs::read_to_string(&config).unwrap().replace("episodes = 2", "episodes = 6");
+    fs::write(&config, text).unwrap();
+    let [one, two] = ["one", "two"].map(|name| scratch.path().join(name));
+    let [report, other] = [(&one, "1"), (&two, "2")].map(|(out, workers)| stdout_json(&eval(&config, out, workers)));
+    // Four of four are the first to be clear of 30 %: 1 / 5 of the mixture against 0.3^4, above 20.
+    let stop = &report["arms"][0]["stop"];
+    assert_eq!((&stop["verdict"], &stop["rounds"], &stop["last_seed"]), (&"above".into(), &2.into(), &400_001.into()));
+    assert_eq!((&report["complete"], &report["suite"]["episodes"]), (&true.into(), &4.into()));
+    assert_eq!(
+        (stop, &report["suite"], &report["tasks"]),
+        (&other["arms"][0]["stop"], &other["suite"], &other["tasks"])
+    );
+    let page = fs::read_to_string(one.join("report.html")).unwrap();
+    assert!(page.contains("Stopped after 2 of 6 rounds"), "{page}");
+    // Done is done.
+    assert!(stderr(&eval(&config, &one, "1")).contains("episodes were done already"));
+
+    // Against that run nothing differs: all rounds that both have, and no answer.
+    let config = plan(scratch.path(), &format!("stop = {{ against = \"{}\" }}", one.display()));
+    let report = stdout_json(&eval(&config, &scratch.path().join("three"), "2"));
+    let stop = &report["arms"][0]["stop"];
+    assert_eq!((&stop["verdict"], &stop["rounds"], &report["complete"]), (&"open".into(), &2.into(), &true.into()));
 }
 
 #[test]
@@ -210,6 +242,9 @@ fn what_cannot_be_evaluated_is_refused_before_anything_runs() {
         ("seed = 0\n", "seed = 0\nsweep = { light = [-1.0] }\n", "light is -1"),
         ("seed = 0\n", "seed = 0\nsweep = { light = [0.5, 0.5] }\n", "none of them twice"),
         ("seed = 0\n", "seed = 0\nschedule = { steps_executed = 99 }\n", "99"),
+        ("seed = 0\n", "seed = 0\nstop = { bar = 1.0 }\n", "between 0 and 1"),
+        ("seed = 0\n", "seed = 0\nstop = { error = 0.05 }\n", "stop.against"),
+        ("seed = 0\n", "seed = 0\nstop = { against = \"nowhere\" }\n", "no run.json"),
         ("/bundle\"", "/none\"", "no bundle at"),
     ] {
         assert!(base.contains(from), "{from}");

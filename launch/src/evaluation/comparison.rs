@@ -4,7 +4,7 @@
 //! its interval, an exact test, how many more pairs it would take, and a sentence that claims no more than that. Episodes that only one
 //! side has, or in which a harness failed, are listed and left out.
 
-use super::record::{EpisodeRecord, EvalRun};
+use super::record::{EpisodeRecord, EvalHeader, EvalRun};
 use super::statistics::difference::{self, Difference};
 use super::statistics::enough::{self, Warning};
 use super::statistics::power::{self, Plan};
@@ -132,7 +132,7 @@ type Episodes<'a> = BTreeMap<(&'a str, u32), &'a EpisodeRecord>;
 /// # Errors
 /// Runs that differ in simulator, tasks, steps or rate; arms that are not there; no pair at all.
 pub fn compare(a: (&EvalRun, &str), b: (&EvalRun, &str)) -> Result<Comparison, ComparisonError> {
-    require_alike(a.0, b.0)?;
+    require_alike(&a.0.header, &b.0.header)?;
     let sides = [side('A', a)?, side('B', b)?];
     let [of_a, of_b] = [a, b].map(|(run, arm)| episodes(run, arm));
     let mut tables: BTreeMap<&str, PairedCounts> =
@@ -168,8 +168,7 @@ pub fn compare(a: (&EvalRun, &str), b: (&EvalRun, &str)) -> Result<Comparison, C
 }
 
 /// An episode with the same name is the same one only in the same world.
-fn require_alike(a: &EvalRun, b: &EvalRun) -> Result<(), ComparisonError> {
-    let (a, b) = (&a.header, &b.header);
+pub(super) fn require_alike(a: &EvalHeader, b: &EvalHeader) -> Result<(), ComparisonError> {
     let pairs = [
         ("simulator", a.simulator.clone(), b.simulator.clone()),
         ("tasks", a.tasks.join(", "), b.tasks.join(", ")),

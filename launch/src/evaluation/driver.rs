@@ -30,8 +30,6 @@ use std::time::{Duration, Instant};
 
 /// Python, a simulator and its first compiled task, beside others that start too.
 const WORKER_START_MAX: Duration = Duration::from_secs(180);
-/// One reset or step: compiling a task's model is the slowest.
-const SIM_WAIT_MAX: Duration = Duration::from_secs(60);
 /// Steps of the expert for each query: as a policy with a chunk of four.
 const EXPERT_STEPS: u32 = 4;
 
@@ -55,6 +53,13 @@ pub(super) struct Shared<'a> {
     pub(super) interrupted: &'a AtomicBool,
     /// Where the run lies.
     pub(super) out: &'a Path,
+}
+
+impl Shared<'_> {
+    /// One reset or step: compiling a task's model is the slowest.
+    fn wait_max(&self) -> Duration {
+        Duration::from_secs(u64::from(self.plan.run.sim_s_max))
+    }
 }
 
 /// One worker.
@@ -163,7 +168,8 @@ impl<'a> Driver<'a> {
             start_max: WORKER_START_MAX,
         };
         let worker = Worker::start(&self.session, config).map_err(CommandError::missing)?;
-        let sim = SimClient::connect(&self.session, &self.robot, SIM_WAIT_MAX).map_err(CommandError::missing)?;
+        let sim =
+            SimClient::connect(&self.session, &self.robot, self.shared.wait_max()).map_err(CommandError::missing)?;
         Ok(Running { args, sim, worker, broken: false })
     }
 }
@@ -223,7 +229,7 @@ fn play(
     progress: &mut EpisodeProgress,
 ) -> Result<Outcome, EndpointError> {
     let reset = Instant::now();
-    let first = sim.reset(&job.task, job.seed, SIM_WAIT_MAX)?;
+    let first = sim.reset(&job.task, job.seed, shared.wait_max())?;
     booked.simulator += reset.elapsed();
     booked.instruction.clone_from(&first.observation.instruction);
     if job.arm == 0 && job.seed == shared.plan.seed {
@@ -239,7 +245,7 @@ fn play(
     }
     let goes_on = || !shared.interrupted.load(Ordering::Relaxed);
     let Actor::Bundle(bundle) = &arm.actor else {
-        return expert(sim, &mut gate, shared.plan.steps_max, booked, progress, &goes_on);
+        return expert(sim, &mut gate, shared, booked, progress, &goes_on);
     };
     let pool = shared.pools.get(bundle).ok_or_else(|| unusable(format!("no policy of {}", bundle.display())))?;
     let plan = LockstepPlan::new(arm.schedule.strategy, arm.schedule.steps_executed);
@@ -254,7 +260,7 @@ fn play(
         world: sim,
         planner: &mut planner,
         gate: &mut gate,
-        wait_max: SIM_WAIT_MAX,
+        wait_max: shared.wait_max(),
         now: Moment::START,
         latency_ticks: 0,
     };
@@ -310,21 +316,21 @@ impl LoopObserver for Timed<'_> {
 fn expert(
     sim: &mut SimClient,
     gate: &mut Gate,
-    steps_max: u32,
+    shared: &Shared<'_>,
     booked: &mut Booked,
     progress: &mut EpisodeProgress,
     goes_on: &dyn Fn() -> bool,
 ) -> Result<Outcome, EndpointError> {
     let mut now = Moment::START;
     gate.begin_at_rest();
-    while progress.steps < steps_max && goes_on() {
+    while progress.steps < shared.plan.steps_max && goes_on() {
         for _ in 0..EXPERT_STEPS {
             let held = gate.tick(now, Asked::Nothing);
             sim.send(&held)?;
             now = now.plus(gate.rate().tick());
         }
         let asked = Instant::now();
-        progress.last = Some(sim.observe(SIM_WAIT_MAX)?);
+        progress.last = Some(sim.observe(shared.wait_max())?);
         booked.simulator += asked.elapsed();
         progress.looks += 1;
         let Some(step) = sim.last_step() else { break };

@@ -11,11 +11,13 @@ mod driver;
 pub mod journal;
 pub mod plan;
 mod pool;
+mod prepared;
 pub mod record;
 pub mod recorded;
 pub mod report;
 mod run;
 pub mod statistics;
+pub mod stopping;
 mod stress;
 pub mod table;
 

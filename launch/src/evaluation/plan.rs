@@ -4,6 +4,7 @@
 //! evaluated on the same tasks and seeds: `base`, and one for every value under `[sweep]`.
 
 use super::arms::{Arm, arms};
+use super::stopping::StopConfig;
 use crate::cli::Strategy;
 use egogrid_runtime::execution::THREADS_MAX;
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,8 @@ pub struct EvalConfig {
     /// How it is run; decides nothing about an episode.
     #[serde(default)]
     pub run: RunConfig,
+    /// When it may end before all episodes; absent: never.
+    pub stop: Option<StopConfig>,
     /// Variants.
     #[serde(default)]
     pub sweep: Sweep,
@@ -90,6 +93,8 @@ pub struct RunConfig {
     pub threads: u16,
     /// How often an episode is tried that the harness fails in.
     pub attempts: u32,
+    /// Longest wait for one reset or step of a simulator, seconds; a longer one is a failure of the harness.
+    pub sim_s_max: u32,
     /// So many failures of `base` are run once more at the end, with film and recordings.
     pub record_failures: u32,
 }
@@ -99,7 +104,7 @@ impl Default for RunConfig {
         // A worker waits for its policy now and then: one more than there are cores keeps all of them busy.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let policies = cores.min(WORKERS_MAX - 1);
-        Self { workers: policies + 1, policies, threads: 1, attempts: 3, record_failures: 5 }
+        Self { workers: policies + 1, policies, threads: 1, attempts: 3, sim_s_max: 60, record_failures: 5 }
     }
 }
 
@@ -176,6 +181,7 @@ pub struct Plan {
     pub embodiment: PathBuf,
     /// Instead of the embodiment's.
     pub stats_key: Option<String>,
+    pub stop: Option<StopConfig>,
     pub run: RunConfig,
     pub simulator: SimulatorConfig,
 }
@@ -218,6 +224,7 @@ impl EvalConfig {
         within("run.policies", self.run.policies, 1, WORKERS_MAX)?;
         within("run.threads", self.run.threads, 1, THREADS_MAX)?;
         within("run.attempts", self.run.attempts, 1, 100)?;
+        within("run.sim_s_max", self.run.sim_s_max, 1, 3600)?;
         within("run.record_failures", self.run.record_failures, 0, 1000)?;
         let of_suite = self.suite.as_ref().and_then(|suite| simulator.suite_steps_max.get(suite).copied());
         let steps_max = self.steps_max.or(of_suite).unwrap_or(simulator.steps_max);
@@ -231,6 +238,9 @@ impl EvalConfig {
             let found = format!("{} for the first of {} episodes", self.seed, self.episodes);
             return Err(wrong("seed", found, format!("seeds 0 to {} only: this simulator has no others", seeds - 1)));
         }
+        if let Some(stop) = &self.stop {
+            checked_stop(stop)?;
+        }
         let tasks = tasks(&self, &simulator)?;
         let arms = arms(&self)?;
         let embodiment = self.embodiment.unwrap_or_else(|| simulator.embodiment.clone());
@@ -239,7 +249,23 @@ impl EvalConfig {
             PolicyConfig::Bundle { stats_key, .. } => stats_key,
             PolicyConfig::Named(_) => None,
         };
-        Ok(Plan { tasks, arms, episodes, seed, steps_max, embodiment, stats_key, run, simulator })
+        Ok(Plan { tasks, arms, episodes, seed, steps_max, embodiment, stats_key, stop: self.stop, run, simulator })
+    }
+}
+
+fn checked_stop(stop: &StopConfig) -> Result<(), PlanError> {
+    let inside = |key, found: f64| {
+        // Written so that NaN fails.
+        if found > 0.0 && found < 1.0 { Ok(()) } else { Err(wrong(key, found, "a number between 0 and 1")) }
+    };
+    inside("stop.error", stop.error)?;
+    match (stop.bar, &stop.against) {
+        (Some(bar), None) => inside("stop.bar", bar),
+        (None, Some(_)) => Ok(()),
+        (Some(_), Some(_)) => Err(wrong("stop.bar", "there, and stop.against too", "one of them")),
+        (None, None) => {
+            Err(wrong("stop.bar", "not there", "a rate between 0 and 1, or stop.against = \"DIR\" of a run"))
+        }
     }
 }
 

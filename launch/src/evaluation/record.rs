@@ -3,6 +3,7 @@
 //! Written by [`super::journal`], read by [`super::report`] and `egogrid eval compare`. A record says enough to run its episode again and to
 //! see that it was the same one.
 
+use super::stopping::StopRule;
 use crate::view::Outcome;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -36,6 +37,9 @@ pub struct EvalHeader {
     pub steps_max: u32,
     /// Simulated steps per second.
     pub control_hz: f64,
+    /// When it may end before all episodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<StopRule>,
     /// Processor and cores.
     pub machine: String,
     /// When it was begun, seconds since the UNIX epoch.
@@ -191,6 +195,7 @@ pub(crate) mod tests {
             seed: 0,
             steps_max: 200,
             control_hz: 80.0,
+            stop: None,
             machine: "a test, 2 cores".to_owned(),
             begun_unix_s: 0,
         }

@@ -3,34 +3,26 @@
 //! From: `eval.toml`. To: the run in its directory. Every worker has a thread here; this thread writes the journal. Seeds go around all
 //! tasks before the next seed, so that a run that is stopped early has seen every task.
 
-use super::arms::{Actor, Arm};
+use super::arms::Arm;
 use super::driver::{Driver, Job, Shared};
 use super::journal::Journal;
-use super::plan::{EvalConfig, Plan, SimulatorConfig};
-use super::pool::PolicyPool;
-use super::record::{ArmPolicy, EpisodeRecord, EvalHeader, EvalRun, FORMAT};
+use super::plan::Plan;
+use super::prepared::{Prepared, check_arms, pools};
+use super::record::{EpisodeRecord, EvalHeader, EvalRun};
 use super::recorded::Again;
 use super::statistics::{Confidence, Counts, wilson};
+use super::stopping::Watcher;
 use crate::assemble;
 use crate::cli::Common;
 use crate::exit::{CommandError, CommandResult};
-use crate::lockstep::{self, LockstepPlan};
-use anyhow::{Context, anyhow};
-use egogrid_policies::bundle::Bundle;
-use egogrid_policies::registry::LoadOptions;
-use egogrid_runtime::clock::ControlRate;
-use egogrid_runtime::embodiment::Embodiment;
-use egogrid_runtime::execution::GraphOptions;
-use egogrid_runtime::safety::Gate;
-use egogrid_sim_bridge::worker::python_path;
+use anyhow::anyhow;
 use indicatif::ProgressBar;
-use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, VecDeque};
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// How long the journal's thread waits before it looks whether it is to end.
 const TURN: Duration = Duration::from_millis(100);
@@ -82,182 +74,19 @@ pub fn evaluate(common: &Common, settings: &Settings<'_>) -> CommandResult<Evalu
         return Err(CommandError::usage(anyhow!("tasks: the simulator has no {unknown:?}, only {known:?}")));
     }
     check_arms(plan, embodiment, &pools, control_hz)?;
-    let header = prepared.header(&text, simulator, control_hz);
+    let header = prepared.header(&text, simulator, control_hz)?;
     let (journal, run) = Journal::open(settings.out, &header).map_err(CommandError::usage)?;
     let resumed = run.episodes.len();
     let jobs = jobs(plan, &journal);
     let bar = progress_bar(jobs.len() + resumed, resumed);
-    let mut counts = Counts::default();
-    run.episodes.iter().filter(|record| record.is_judged()).for_each(|record| counts.add(record.is_success()));
-    let mut keeper = Keeper { journal, run, counts, bar: &bar, left: jobs.len() };
+    let (header, over) = (run.header.clone(), Over::default());
+    let mut keeper = Keeper::new(plan, &header, &over, (journal, run), (&bar, jobs.len()));
     let ran = work(&shared, first, jobs, &mut keeper);
     bar.finish_and_clear();
     let Keeper { run, left, .. } = keeper;
     ran?;
     let again = Again::of(plan, settings.out);
     Ok(Evaluation { run, resumed, complete: left == 0, again })
-}
-
-/// Everything that the files say.
-struct Prepared {
-    plan: Plan,
-    embodiment: Embodiment,
-    bundles: BTreeMap<PathBuf, Bundle>,
-    python: PathBuf,
-    /// What the graphs run on; another one adds in another order.
-    provider: String,
-}
-
-impl Prepared {
-    fn read(common: &Common, settings: &Settings<'_>, text: &str) -> CommandResult<Self> {
-        let root = assemble::root(common)?;
-        let named = || settings.config.display().to_string();
-        let mut config: EvalConfig = toml::from_str(text).with_context(named).map_err(CommandError::usage)?;
-        if let Some(workers) = settings.workers {
-            config.run.workers = workers;
-        }
-        let mut parts = Path::new(&config.simulator).components();
-        if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
-            return Err(CommandError::usage(anyhow!(
-                "{}: simulator {:?}, expected a plain name",
-                named(),
-                config.simulator
-            )));
-        }
-        let of_simulator = root.join("sim_bridge/simulators").join(&config.simulator).join("simulator.toml");
-        if !of_simulator.is_file() {
-            let known = assemble::folders_with(&root.join("sim_bridge/simulators"), "simulator.toml");
-            return Err(CommandError::usage(anyhow!(
-                "{}: simulator {:?}, expected one of {known:?}",
-                named(),
-                config.simulator
-            )));
-        }
-        let mut simulator: SimulatorConfig = assemble::toml_file(&of_simulator)?;
-        simulator.embodiment = root.join(&simulator.embodiment);
-        let python = match &simulator.python {
-            Some(path) => root.join(path),
-            None => python_path(&root).map_err(CommandError::missing)?,
-        };
-        if !python.is_file() {
-            return Err(CommandError::missing(anyhow!(
-                "{}: no Python of the simulator there; ./launch/simulator {} installs it",
-                python.display(),
-                config.simulator
-            )));
-        }
-        let mut plan = config.checked(simulator).with_context(named).map_err(CommandError::usage)?;
-        // Paths of the file are relative to it.
-        let base = settings.config.parent().unwrap_or(Path::new("."));
-        plan.embodiment = base.join(&plan.embodiment);
-        let mut bundles = BTreeMap::new();
-        for arm in &mut plan.arms {
-            if let Actor::Bundle(path) = &mut arm.actor {
-                *path = base.join(&*path);
-                if !bundles.contains_key(path) {
-                    let bundle = assemble::bundle(path)?;
-                    assemble::warn_of_precision(&bundle);
-                    bundles.insert(path.clone(), bundle);
-                }
-            }
-        }
-        let mut embodiment = assemble::embodiment(common, Some(&plan.embodiment))?;
-        if let Some(stats_key) = &plan.stats_key {
-            embodiment.stats_key.clone_from(stats_key);
-        }
-        let provider = assemble::provider(common)?.to_string();
-        Ok(Self { plan, embodiment, bundles, python, provider })
-    }
-
-    /// The digest is over what decides an episode, not over the text: comments and the number of workers may change.
-    fn header(&self, text: &str, simulator: String, control_hz: f64) -> EvalHeader {
-        let plan = &self.plan;
-        let digest_of = |arm: &Arm| match &arm.actor {
-            Actor::Expert => String::new(),
-            Actor::Bundle(path) => self.bundles.get(path).map_or_else(String::new, |bundle| bundle.digest().to_owned()),
-        };
-        let arms: Vec<_> = plan.arms.iter().map(|arm| (&arm.name, digest_of(arm), arm.schedule, &arm.stress)).collect();
-        let decides = serde_json::json!({
-            "simulator": simulator, "control_hz": control_hz, "arguments": plan.simulator.args, "tasks": plan.tasks, "arms": arms,
-            "episodes": plan.episodes, "seed": plan.seed, "steps_max": plan.steps_max, "threads": plan.run.threads,
-            "limits": format!("{:?}", self.embodiment.limits), "units": format!("{:?}", self.embodiment.units),
-            "stats_key": self.embodiment.stats_key, "provider": self.provider, "egogrid": env!("CARGO_PKG_VERSION"),
-        });
-        let policies = plan.arms.iter().map(|arm| {
-            let bundle = match &arm.actor {
-                Actor::Expert => None,
-                Actor::Bundle(path) => self.bundles.get(path),
-            };
-            ArmPolicy {
-                arm: arm.name.clone(),
-                policy: bundle.map_or_else(|| "expert".to_owned(), Bundle::id),
-                bundle_sha256: digest_of(arm),
-                precision: bundle.map_or_else(String::new, |bundle| bundle.manifest().precision.to_string()),
-                stress: arm.label.clone(),
-            }
-        });
-        EvalHeader {
-            format: FORMAT,
-            plan_sha256: Sha256::digest(decides.to_string().as_bytes())
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
-            plan: text.to_owned(),
-            egogrid_version: env!("CARGO_PKG_VERSION").to_owned(),
-            policies: policies.collect(),
-            simulator,
-            tasks: plan.tasks.clone(),
-            episodes_per_task: plan.episodes,
-            seed: plan.seed,
-            steps_max: plan.steps_max,
-            control_hz,
-            machine: crate::machine::describe(),
-            begun_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
-        }
-    }
-}
-
-/// Copies of every policy, for as many workers as there are.
-fn pools(common: &Common, prepared: &Prepared) -> CommandResult<BTreeMap<PathBuf, PolicyPool>> {
-    let (plan, mut pools) = (&prepared.plan, BTreeMap::new());
-    if prepared.bundles.is_empty() {
-        return Ok(pools);
-    }
-    let environment = assemble::environment(common)?;
-    for (path, bundle) in &prepared.bundles {
-        let stats_key = prepared.embodiment.stats_key.clone();
-        assemble::require_one_arm(bundle, &stats_key)?;
-        let graph = GraphOptions { threads: plan.run.threads, ..assemble::graph_options(common)? };
-        let options = LoadOptions { stats_key, graph, preprocessing: None };
-        let robot = (prepared.embodiment.depth, prepared.embodiment.units);
-        let load = |_| assemble::policy_of_robot(&environment, bundle, &options, robot, false);
-        let copies = (0..plan.run.policies.min(plan.run.workers)).map(load).collect::<CommandResult<Vec<_>>>()?;
-        pools.extend(PolicyPool::of(copies).map(|pool| (path.clone(), pool)));
-    }
-    Ok(pools)
-}
-
-/// Every schedule and the gate can be made, before anything runs.
-fn check_arms(
-    plan: &Plan,
-    embodiment: &Embodiment,
-    pools: &BTreeMap<PathBuf, PolicyPool>,
-    control_hz: f64,
-) -> CommandResult {
-    let rate = ControlRate::new(control_hz).map_err(CommandError::usage)?;
-    Gate::new(embodiment.limits.clone(), rate).map_err(CommandError::usage)?;
-    for arm in &plan.arms {
-        if let Actor::Bundle(path) = &arm.actor
-            && let Some(pool) = pools.get(path)
-        {
-            lockstep::planner(
-                &LockstepPlan::new(arm.schedule.strategy, arm.schedule.steps_executed),
-                pool.spec(),
-                rate,
-            )?;
-        }
-    }
-    Ok(())
 }
 
 /// What is not done yet: arm by arm, because another arm may need another simulator process.
@@ -283,23 +112,73 @@ fn progress_bar(episodes: usize, resumed: usize) -> ProgressBar {
     bar
 }
 
+/// Arms that are decided: the last seed that counts, by index.
+#[derive(Default)]
+struct Over(Mutex<BTreeMap<usize, u32>>);
+
+impl Over {
+    fn after(&self, arm: usize, last_seed: u32) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(arm, last_seed);
+    }
+
+    fn is_over(&self, job: &Job) -> bool {
+        let lasts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lasts.get(&job.arm).is_some_and(|last| job.seed > *last)
+    }
+}
+
 /// The journal, and what is known so far.
 struct Keeper<'a> {
     journal: Journal,
     run: EvalRun,
+    /// By arm; none without a rule.
+    watchers: BTreeMap<String, (usize, Watcher<'a>)>,
+    over: &'a Over,
     /// Of all arms and tasks together: what the progress bar says.
     counts: Counts,
     bar: &'a ProgressBar,
     left: usize,
 }
 
-impl Keeper<'_> {
-    fn keep(&mut self, record: EpisodeRecord) -> CommandResult {
-        self.journal.add(&record).map_err(CommandError::usage)?;
+impl<'a> Keeper<'a> {
+    /// With what is done already.
+    fn new(
+        plan: &Plan,
+        header: &'a EvalHeader,
+        over: &'a Over,
+        (journal, run): (Journal, EvalRun),
+        (bar, left): (&'a ProgressBar, usize),
+    ) -> Self {
+        let watched = |(index, arm): (usize, &Arm)| Some((arm.name.clone(), (index, Watcher::of(header)?)));
+        let watchers = plan.arms.iter().enumerate().filter_map(watched).collect();
+        let mut keeper = Self { journal, run, watchers, over, counts: Counts::default(), bar, left };
+        for record in std::mem::take(&mut keeper.run.episodes) {
+            keeper.know(record);
+        }
+        keeper
+    }
+
+    fn know(&mut self, record: EpisodeRecord) {
         if record.is_judged() {
             self.counts.add(record.is_success());
         }
+        if let Some((index, watcher)) = self.watchers.get_mut(&record.arm) {
+            watcher.add(&record);
+            if let Some(last_seed) = watcher.last_seed() {
+                self.over.after(*index, last_seed);
+            }
+        }
         self.run.episodes.push(record);
+    }
+
+    fn passed_over(&mut self) {
+        self.left -= 1;
+        self.bar.inc(1);
+    }
+
+    fn keep(&mut self, record: EpisodeRecord) -> CommandResult {
+        self.journal.add(&record).map_err(CommandError::usage)?;
+        self.know(record);
         self.left -= 1;
         if let Some([low, high]) = wilson::interval(self.counts, Confidence::P95) {
             let (successes, judged) = (self.counts.successes(), self.counts.episodes());
@@ -313,6 +192,8 @@ impl Keeper<'_> {
 /// What a worker's thread tells.
 enum Told {
     Episode(Box<EpisodeRecord>),
+    /// Its arm is decided.
+    PassedOver,
     Failed(CommandError),
 }
 
@@ -320,13 +201,14 @@ fn work<'a>(shared: &'a Shared<'a>, first: Driver<'a>, jobs: VecDeque<Job>, keep
     let workers = shared.plan.run.workers.min(jobs.len().max(1));
     let (queue, ended) = (Mutex::new(jobs), AtomicBool::new(false));
     let (tell, told) = channel();
+    let over = keeper.over;
     std::thread::scope(|scope| {
         let mut first = Some(first);
         for index in 0..workers {
             let (tell, queue, ended, own) = (tell.clone(), &queue, &ended, first.take());
             scope.spawn(move || {
                 let driver = own.map_or_else(|| Driver::new(shared, index), Ok);
-                if let Err(error) = driver.and_then(|driver| drive(shared, driver, queue, ended, &tell)) {
+                if let Err(error) = driver.and_then(|driver| drive(shared, driver, (queue, over), ended, &tell)) {
                     // Nobody listens only when the run has ended already.
                     let _ = tell.send(Told::Failed(error));
                 }
@@ -344,6 +226,7 @@ fn keep(shared: &Shared<'_>, keeper: &mut Keeper<'_>, told: &Receiver<Told>) -> 
     loop {
         match told.recv_timeout(TURN) {
             Ok(Told::Episode(record)) => keeper.keep(*record)?,
+            Ok(Told::PassedOver) => keeper.passed_over(),
             Ok(Told::Failed(error)) => return Err(error),
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
                 if shared.interrupted.load(Ordering::Relaxed) {
@@ -360,7 +243,7 @@ fn keep(shared: &Shared<'_>, keeper: &mut Keeper<'_>, told: &Receiver<Told>) -> 
 fn drive(
     shared: &Shared<'_>,
     mut driver: Driver<'_>,
-    queue: &Mutex<VecDeque<Job>>,
+    (queue, over): (&Mutex<VecDeque<Job>>, &Over),
     ended: &AtomicBool,
     tell: &Sender<Told>,
 ) -> CommandResult {
@@ -370,6 +253,10 @@ fn drive(
             return Ok(());
         }
         let Some(job) = lock().pop_front() else { return Ok(()) };
+        if over.is_over(&job) {
+            let _ = tell.send(Told::PassedOver); // nobody listens only when the run has ended
+            continue;
+        }
         let Some(record) = driver.run(&job)? else { return Ok(()) };
         if !record.is_judged() && record.attempts < shared.plan.run.attempts {
             // Says nothing about the policy: once more, on whichever worker is free.

@@ -100,6 +100,9 @@ fn tell(report: &Report, dir: &Path, json: bool) {
                 arm.suite.harness_failures
             );
         }
+        if let Some(stop) = &arm.stop {
+            println!("{}", stop.words);
+        }
     }
     let few = report.tasks.values().filter(|task| !task.warnings.is_empty()).count();
     if few > 0 {

@@ -74,6 +74,11 @@ fn headline(out: &mut String, report: &Report) {
             r#"<p class="note">Not finished: this is what was done when the page was written. The same command goes on.</p>"#
         );
     }
+    for arm in &report.arms {
+        if let Some(stop) = &arm.stop {
+            put!(out, r#"<p class="note"><b>{}</b>: {}</p>"#, escaped(&arm.arm), escaped(&stop.words));
+        }
+    }
     warnings(out, report);
 }
 

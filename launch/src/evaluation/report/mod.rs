@@ -18,6 +18,7 @@ use super::plan::BASE;
 use super::record::{EpisodeRecord, EvalHeader, EvalRun};
 use super::statistics::enough::{self, Warning};
 use super::statistics::{Confidence, Counts, Interval, suite, wilson};
+use super::stopping::{self, Decision};
 use crate::view::Outcome;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -91,6 +92,8 @@ pub struct ArmReport {
     pub suite: SuiteReport,
     /// By name.
     pub tasks: BTreeMap<String, TaskReport>,
+    /// Where the plan has a rule for stopping early: how it stands.
+    pub stop: Option<Decision>,
 }
 
 /// One episode that was not solved.
@@ -146,8 +149,16 @@ pub struct Report {
 impl Report {
     /// Of whatever is done in the run at `dir`; `command` is what runs it again.
     pub fn of(run: &EvalRun, dir: &Path, command: &str) -> Self {
-        let arms: Vec<ArmReport> = run.header.policies.iter().map(|policy| arm(run, &policy.arm)).collect();
-        let planned = arms.len() * run.header.tasks.len() * run.header.episodes_per_task as usize;
+        let (mut decisions, episodes) = stopping::cut(run);
+        let arms = run.header.policies.iter().map(|policy| {
+            let stop = decisions.remove(&policy.arm);
+            arm(&run.header.tasks, &episodes, &policy.arm, stop)
+        });
+        let arms: Vec<ArmReport> = arms.collect();
+        // A decided arm is complete with the round that decided.
+        let decided =
+            |arm: &ArmReport| arm.stop.as_ref().filter(|stop| stop.last_seed.is_some()).map(|stop| stop.rounds);
+        let rounds: u32 = arms.iter().map(|arm| decided(arm).unwrap_or(run.header.episodes_per_task)).sum();
         // A header has at least one arm; of a damaged one the report is empty.
         let base = arms.first().cloned().unwrap_or_default();
         let picture = |task: &String| Some((task.clone(), artifacts::found(dir, artifacts::picture_of(task))?));
@@ -155,10 +166,10 @@ impl Report {
             suite: base.suite,
             tasks: base.tasks,
             arms,
-            complete: run.episodes.len() == planned,
+            complete: episodes.len() == run.header.tasks.len() * rounds as usize,
             confidence: CONFIDENCE,
             time: TimeReport::of(&run.episodes),
-            failures: failures(&run.episodes, dir),
+            failures: failures(&episodes, dir),
             pictures: run.header.tasks.iter().filter_map(picture).collect(),
             command: command.to_owned(),
             run: run.header.clone(),
@@ -171,12 +182,12 @@ impl Report {
     }
 }
 
-fn arm(run: &EvalRun, name: &str) -> ArmReport {
+fn arm(tasks: &[String], episodes: &[EpisodeRecord], name: &str, stop: Option<Decision>) -> ArmReport {
     let task = |task: &String| {
-        let episodes = run.episodes.iter().filter(|record| record.arm == name && record.task == *task);
+        let episodes = episodes.iter().filter(|record| record.arm == name && record.task == *task);
         (task.clone(), TaskReport::of(episodes))
     };
-    let tasks: BTreeMap<String, TaskReport> = run.header.tasks.iter().map(task).collect();
+    let tasks: BTreeMap<String, TaskReport> = tasks.iter().map(task).collect();
     let counts: Vec<Counts> = tasks.values().map(TaskReport::counts).collect();
     let mean = suite::mean(&counts, CONFIDENCE);
     let sum = |of: fn(&TaskReport) -> u32| tasks.values().map(of).sum();
@@ -190,7 +201,7 @@ fn arm(run: &EvalRun, name: &str) -> ArmReport {
         harness_failures: sum(|task| task.harness_failures),
         warning: mean.and_then(|mean| enough::suite(&mean, u64::from(episodes), CONFIDENCE)).map(Warned::from),
     };
-    ArmReport { arm: name.to_owned(), suite, tasks }
+    ArmReport { arm: name.to_owned(), suite, tasks, stop }
 }
 
 impl TaskReport {
