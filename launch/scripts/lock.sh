@@ -20,5 +20,5 @@ done
 # What these need is left out: of the GPU's wheels only shared libraries are taken, and a simulator's `requirements-nodeps.in` names what it
 # can run without.
 for name in "$@"; do
-    [[ $name == */requirements-gpu || $name == *-nodeps ]] && python3 launch/scripts/gpu_libraries.py only-named "$name.in" "$name.lock"
+    case $name in *requirements-gpu | *-nodeps) python3 launch/scripts/gpu_libraries.py only-named "$name.in" "$name.lock" ;; esac
 done

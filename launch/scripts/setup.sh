@@ -36,8 +36,8 @@ system_packages() {
         || die "could not install ${missing[*]}; install them by hand and run again"
 }
 
-# An environment from its lock (and `requirements-nodeps.lock` beside it), with source folders of this checkout. The stamp holds where and what was installed: a moved checkout or
-# a changed lock installs again, and an interrupted installation is not trusted.
+# An environment from its lock (and the `-nodeps.lock` beside it), with source folders of this checkout. The stamp holds where and what was
+# installed: a moved checkout or a changed lock installs again, and an interrupted installation is not trusted.
 environment_at() {
     local folder=$1 locks=("$2") lock want site
     [ -f "${2%.lock}-nodeps.lock" ] && locks+=("${2%.lock}-nodeps.lock")
