@@ -8,7 +8,7 @@ mod eval;
 mod grid;
 
 pub use dataset::{DatasetCommand, DatasetErrorArgs, DatasetRecordingArgs, DatasetShowArgs, DatasetWriteArgs};
-pub use eval::{EvalArgs, EvalCommand, EvalCompareArgs, EvalReportArgs};
+pub use eval::{EvalArgs, EvalCommand, EvalCompareArgs, EvalJoinArgs, EvalReportArgs, LinkArgs, ServeArgs};
 pub use grid::{CellRows, GridAdaptArgs, GridCommand, GridFitArgs, GridShowArgs};
 
 use crate::view::live::Use;
@@ -201,18 +201,25 @@ pub struct Wire {
     /// Its deployment file, which knows name, cameras and mapped keys
     #[arg(long, value_name = "FILE", conflicts_with_all = ["robot", "cameras"])]
     pub deployment: Option<PathBuf>,
+    #[command(flatten)]
+    pub certificates: Certificates,
+    /// Name in the daemon's certificate
+    #[arg(long, value_name = "CN", default_value = "daemon")]
+    pub daemon_name: String,
+}
+
+/// Three files for tls/HOST:PORT.
+#[derive(Debug, Clone, Args)]
+pub struct Certificates {
     /// Certificate of the authority, for tls/HOST:PORT
     #[arg(long, value_name = "F.pem")]
     pub root_ca_certificate: Option<PathBuf>,
-    /// Our own certificate; its name must be one of `watchers` in the daemon's access list
+    /// Our own certificate; its name must be in the other side's access list
     #[arg(long, value_name = "F.pem")]
     pub certificate: Option<PathBuf>,
     /// Its key
     #[arg(long, value_name = "F.pem")]
     pub private_key: Option<PathBuf>,
-    /// Name in the daemon's certificate
-    #[arg(long, value_name = "CN", default_value = "daemon")]
-    pub daemon_name: String,
 }
 
 /// Longer is meant to have no end.

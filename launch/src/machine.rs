@@ -9,6 +9,12 @@ pub fn describe() -> String {
     format!("{model}, {cores} cores, {}", std::env::consts::OS)
 }
 
+/// Name of this machine; `host` where the system does not say.
+pub fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() { "host".to_owned() } else { name.trim().to_owned() }
+}
+
 /// Largest resident memory so far, MiB. `None` where `/proc` does not say.
 pub fn peak_memory_mib() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;

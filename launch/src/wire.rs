@@ -2,7 +2,7 @@
 //!
 //! From: the command line. To: an open session that listens nowhere, and the robot's keys.
 
-use crate::cli::Wire;
+use crate::cli::{Certificates, Wire};
 use crate::deployment::Deployment;
 use crate::exit::{CommandError, CommandResult};
 use anyhow::anyhow;
@@ -35,22 +35,28 @@ pub(crate) fn listen(wire: &Wire) -> CommandResult<Listening> {
             (Keys::from(&RobotName::new(&wire.robot).map_err(CommandError::usage)?), wire.cameras.clone())
         }
     };
-    let tls = match (&wire.root_ca_certificate, &wire.certificate, &wire.private_key) {
-        (None, None, None) => None,
-        (Some(root_ca_certificate), Some(certificate), Some(private_key)) => Some(TlsConfig {
-            root_ca_certificate: root_ca_certificate.clone(),
-            certificate: certificate.clone(),
-            private_key: private_key.clone(),
-        }),
-        _ => {
-            return Err(CommandError::usage(anyhow!(
-                "--root-ca-certificate, --certificate and --private-key belong together; give all three, or none on loopback"
-            )));
-        }
-    };
+    let tls = certificates(&wire.certificates)?;
     let access =
         tls.as_ref().map(|_| AccessConfig { daemons: vec![wire.daemon_name.clone()], ..AccessConfig::default() });
     let config = SessionConfig { connect: vec![wire.connect.clone()], tls, access, ..SessionConfig::default() };
     let session = BridgeSession::open_for(&config, &keys).map_err(CommandError::missing)?;
     Ok(Listening { keys, cameras, session })
+}
+
+/// All three, or none on loopback.
+///
+/// # Errors
+/// Some of them.
+pub(crate) fn certificates(args: &Certificates) -> CommandResult<Option<TlsConfig>> {
+    match (&args.root_ca_certificate, &args.certificate, &args.private_key) {
+        (None, None, None) => Ok(None),
+        (Some(root_ca_certificate), Some(certificate), Some(private_key)) => Ok(Some(TlsConfig {
+            root_ca_certificate: root_ca_certificate.clone(),
+            certificate: certificate.clone(),
+            private_key: private_key.clone(),
+        })),
+        _ => Err(CommandError::usage(anyhow!(
+            "--root-ca-certificate, --certificate and --private-key belong together; give all three, or none on loopback"
+        ))),
+    }
 }

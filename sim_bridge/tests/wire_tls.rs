@@ -27,6 +27,7 @@ fn roles() -> AccessConfig {
         robots: names(&["robot"]),
         operators: names(&["alice"]),
         watchers: names(&["desk"]),
+        nodes: names(&["node"]),
         daemons: Vec::new(),
     }
 }

@@ -3,6 +3,7 @@
 // A doc comment here is a help text; only what a user should read has one.
 #![allow(missing_docs)]
 
+use super::Certificates;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -27,6 +28,61 @@ pub struct EvalArgs {
     /// Print the report as one JSON object
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+/// Nodes on other machines: docs/evaluate-cluster.md.
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    /// Let nodes join here: tcp/127.0.0.1:PORT; tls/0.0.0.0:PORT for other machines. Then --workers may be 0
+    #[arg(long, value_name = "ENDPOINT", conflicts_with = "router")]
+    pub serve: Option<String>,
+    /// Let nodes join through a zenoh router: tls/HOST:PORT
+    #[arg(long, value_name = "ENDPOINT")]
+    pub router: Option<String>,
+    /// Names in the certificates of nodes, or of the router
+    #[arg(long, value_name = "CN,CN", value_delimiter = ',', default_value = "node")]
+    pub peers: Vec<String>,
+    #[command(flatten)]
+    pub link: LinkArgs,
+}
+
+/// What both sides of an evaluation on several machines have.
+#[derive(Debug, Clone, Args)]
+pub struct LinkArgs {
+    /// Name of the evaluation, the same on both sides
+    #[arg(long, value_name = "NAME", default_value = "eval")]
+    pub name: String,
+    #[command(flatten)]
+    pub certificates: Certificates,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Example:\n  egogrid eval launch/evals/mt10.toml --out out/mt10 --serve tcp/127.0.0.1:7450 --workers 0\n  egogrid eval join launch/evals/mt10.toml --connect tcp/127.0.0.1:7450"
+)]
+pub struct EvalJoinArgs {
+    /// The same file as on the other side: bundles and versions must be the same, too
+    #[arg(value_name = "EVAL.toml")]
+    pub config: PathBuf,
+    /// Where the evaluation or its router listens: tcp/127.0.0.1:PORT; tls/HOST:PORT beyond this machine
+    #[arg(long, value_name = "ENDPOINT")]
+    pub connect: String,
+    /// Name in the certificate of the other side
+    #[arg(long, value_name = "CN", default_value = "counter")]
+    pub peer: String,
+    /// Name of this node; no two have the same. Default: host and process id
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
+    /// Simulator processes at once, instead of the file's
+    #[arg(long, value_name = "N")]
+    pub workers: Option<usize>,
+    /// How long it goes on without an answer, seconds
+    #[arg(long, value_name = "S", default_value_t = 600)]
+    pub patience_s: u64,
+    #[command(flatten)]
+    pub link: LinkArgs,
 }
 
 #[derive(Debug, Clone, Subcommand)]
@@ -35,6 +91,8 @@ pub enum EvalCommand {
     Compare(EvalCompareArgs),
     /// Write the report of a run again, also of one that is not finished
     Report(EvalReportArgs),
+    /// Run episodes of an evaluation on another machine
+    Join(EvalJoinArgs),
 }
 
 #[derive(Debug, Clone, Args)]

@@ -51,8 +51,8 @@ pub(super) struct Shared<'a> {
     pub(super) pools: &'a BTreeMap<PathBuf, PolicyPool>,
     pub(super) python: PathBuf,
     pub(super) interrupted: &'a AtomicBool,
-    /// Where the run lies.
-    pub(super) out: &'a Path,
+    /// Where the run lies, which has a picture of each task.
+    pub(super) pictures: Option<&'a Path>,
 }
 
 impl Shared<'_> {
@@ -134,6 +134,7 @@ impl<'a> Driver<'a> {
             attempts: job.attempts + 1,
             time: EpisodeTime { simulator_ms, onnx_ms, runtime_ms, queue_ms, harness_ms: rest.as_secs_f64() * 1e3 },
             wall_s: wall.as_secs_f64(),
+            node: None,
         }))
     }
 
@@ -232,8 +233,11 @@ fn play(
     let first = sim.reset(&job.task, job.seed, shared.wait_max())?;
     booked.simulator += reset.elapsed();
     booked.instruction.clone_from(&first.observation.instruction);
-    if job.arm == 0 && job.seed == shared.plan.seed {
-        picture(shared.out, &job.task, &first.observation.frame.rgb);
+    if let Some(run) = shared.pictures
+        && job.arm == 0
+        && job.seed == shared.plan.seed
+    {
+        picture(run, &job.task, &first.observation.frame.rgb);
     }
     // Checked before the first episode, for every arm.
     let unusable = |detail: String| EndpointError::Refused { peer: "the evaluation".to_owned(), detail };

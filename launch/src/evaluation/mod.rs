@@ -7,8 +7,13 @@
 pub mod arms;
 pub mod artifacts;
 pub mod comparison;
+mod counter;
+mod crew;
+mod desk;
 mod driver;
+mod join;
 pub mod journal;
+mod keeper;
 pub mod plan;
 mod pool;
 mod prepared;
@@ -21,4 +26,6 @@ pub mod stopping;
 mod stress;
 pub mod table;
 
+pub use counter::Link;
+pub use join::{Joining, join};
 pub use run::{Evaluation, Settings, evaluate};

@@ -220,7 +220,7 @@ impl EvalConfig {
     /// The first key that cannot be meant.
     pub fn checked(self, simulator: SimulatorConfig) -> Result<Plan, PlanError> {
         within("episodes", self.episodes, 1, EPISODES_MAX)?;
-        within("run.workers", self.run.workers, 1, WORKERS_MAX)?;
+        within("run.workers", self.run.workers, 0, WORKERS_MAX)?;
         within("run.policies", self.run.policies, 1, WORKERS_MAX)?;
         within("run.threads", self.run.threads, 1, THREADS_MAX)?;
         within("run.attempts", self.run.attempts, 1, 100)?;

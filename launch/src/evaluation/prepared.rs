@@ -3,10 +3,10 @@
 //! From: `eval.toml`. To: [`Prepared`], and the header of the run.
 
 use super::arms::{Actor, Arm};
+use super::driver::{Driver, Shared};
 use super::plan::{EvalConfig, Plan, SimulatorConfig};
 use super::pool::PolicyPool;
 use super::record::{ArmPolicy, EvalHeader, FORMAT};
-use super::run::Settings;
 use super::stopping::{Asks, StopRule};
 use super::{comparison, journal};
 use crate::assemble;
@@ -39,11 +39,11 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    pub(super) fn read(common: &Common, settings: &Settings<'_>, text: &str) -> CommandResult<Self> {
+    pub(super) fn read(common: &Common, (path, text): (&Path, &str), workers: Option<usize>) -> CommandResult<Self> {
         let root = assemble::root(common)?;
-        let named = || settings.config.display().to_string();
+        let named = || path.display().to_string();
         let mut config: EvalConfig = toml::from_str(text).with_context(named).map_err(CommandError::usage)?;
-        if let Some(workers) = settings.workers {
+        if let Some(workers) = workers {
             config.run.workers = workers;
         }
         let mut parts = Path::new(&config.simulator).components();
@@ -78,7 +78,7 @@ impl Prepared {
         }
         let mut plan = config.checked(simulator).with_context(named).map_err(CommandError::usage)?;
         // Paths of the file are relative to it.
-        let base = settings.config.parent().unwrap_or(Path::new("."));
+        let base = path.parent().unwrap_or(Path::new("."));
         plan.embodiment = base.join(&plan.embodiment);
         let mut bundles = BTreeMap::new();
         for arm in &mut plan.arms {
@@ -99,8 +99,23 @@ impl Prepared {
         Ok(Self { plan, embodiment, bundles, python, base: base.to_path_buf(), provider })
     }
 
+    /// The first worker, which knows what the simulator is, and the header with it.
+    ///
+    /// # Errors
+    /// No simulator to be had, tasks that it does not have, arms that do not fit.
+    pub(super) fn first<'a>(&self, shared: &'a Shared<'a>, text: &str) -> CommandResult<(Driver<'a>, EvalHeader)> {
+        let plan = &self.plan;
+        let mut first = Driver::new(shared, 0)?;
+        let (simulator, control_hz, known) = first.simulator(&plan.arms[0])?;
+        if let Some(unknown) = plan.tasks.iter().find(|task| !known.contains(task)) {
+            return Err(CommandError::usage(anyhow!("tasks: the simulator has no {unknown:?}, only {known:?}")));
+        }
+        check_arms(plan, &self.embodiment, shared.pools, control_hz)?;
+        Ok((first, self.header(text, simulator, control_hz)))
+    }
+
     /// The digest is over what decides an episode, not over the text: comments and the number of workers may change.
-    pub(super) fn header(&self, text: &str, simulator: String, control_hz: f64) -> CommandResult<EvalHeader> {
+    fn header(&self, text: &str, simulator: String, control_hz: f64) -> EvalHeader {
         let plan = &self.plan;
         let digest_of = |arm: &Arm| match &arm.actor {
             Actor::Expert => String::new(),
@@ -127,7 +142,7 @@ impl Prepared {
                 stress: arm.label.clone(),
             }
         });
-        let header = EvalHeader {
+        EvalHeader {
             format: FORMAT,
             plan_sha256: Sha256::digest(decides.to_string().as_bytes())
                 .iter()
@@ -145,12 +160,14 @@ impl Prepared {
             stop: None,
             machine: crate::machine::describe(),
             begun_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
-        };
-        Ok(EvalHeader { stop: self.stop_rule(&header)?, ..header })
+        }
     }
 
     /// A run to compare with is read once: it stays in the header, whatever becomes of it.
-    fn stop_rule(&self, header: &EvalHeader) -> CommandResult<Option<StopRule>> {
+    ///
+    /// # Errors
+    /// No such run, or one that has nothing in common with this one.
+    pub(super) fn stop_rule(&self, header: &EvalHeader) -> CommandResult<Option<StopRule>> {
         let Some(stop) = &self.plan.stop else { return Ok(None) };
         let Some(dir) = &stop.against else {
             return Ok(stop.bar.map(|bar| StopRule { error: stop.error, asks: Asks::Bar(bar) }));
@@ -191,7 +208,7 @@ pub(super) fn pools(common: &Common, prepared: &Prepared) -> CommandResult<BTree
 }
 
 /// Every schedule and the gate can be made, before anything runs.
-pub(super) fn check_arms(
+fn check_arms(
     plan: &Plan,
     embodiment: &Embodiment,
     pools: &BTreeMap<PathBuf, PolicyPool>,

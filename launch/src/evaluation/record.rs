@@ -120,6 +120,9 @@ pub struct EpisodeRecord {
     pub time: EpisodeTime,
     /// From reset to end, seconds.
     pub wall_s: f64,
+    /// Which node ran it; none: the process that kept the journal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
 }
 
 /// What names an episode.
@@ -172,6 +175,7 @@ pub(crate) mod tests {
             attempts: 1,
             time: EpisodeTime { simulator_ms: 300.0, onnx_ms: 50.0, runtime_ms: 20.0, queue_ms: 0.0, harness_ms: 2.0 },
             wall_s: 0.4,
+            node: None,
         }
     }
 

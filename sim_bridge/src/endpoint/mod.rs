@@ -2,6 +2,7 @@
 
 mod commands;
 mod credentials;
+mod errands;
 mod listeners;
 mod onboard;
 mod peer;
@@ -13,6 +14,7 @@ mod transport;
 mod wire_watch;
 
 pub use commands::{CommandSender, command_to_twist, command_to_wire};
+pub use errands::{ERRAND_BYTES_MAX, Errand, ErrandServer, run_errand};
 pub use listeners::Listeners;
 pub use onboard::{AskPolicy, Onboard, RefusalKind};
 pub use run_info::{RunInfoServer, ask_run_info};

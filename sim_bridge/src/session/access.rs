@@ -39,6 +39,9 @@ pub struct AccessConfig {
     /// Hear everything that this process sends, ask what runs (`do/info`), and send nothing.
     #[serde(default)]
     pub watchers: Vec<String>,
+    /// Nodes of an evaluation: take episodes and bring what came of them (`eval/turn`).
+    #[serde(default)]
+    pub nodes: Vec<String>,
     /// On the robot's side: the onboard daemon, which may do everything below the robot's keys.
     #[serde(default)]
     pub daemons: Vec<String>,
@@ -62,6 +65,7 @@ impl AccessConfig {
             ("robots", &self.robots),
             ("operators", &self.operators),
             ("watchers", &self.watchers),
+            ("nodes", &self.nodes),
             ("daemons", &self.daemons),
         ];
         let roles = roles.map(|(role, names)| (role.to_owned(), names)).into_iter();
@@ -79,7 +83,7 @@ impl AccessConfig {
 
     /// Everybody who is named.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        let roles = [&self.robots, &self.operators, &self.watchers, &self.daemons];
+        let roles = [&self.robots, &self.operators, &self.watchers, &self.nodes, &self.daemons];
         roles.into_iter().chain(self.cameras.values()).flatten().map(String::as_str)
     }
 
@@ -132,6 +136,7 @@ impl AccessConfig {
         grants.push(grant("operators", &self.operators, operator));
         let watcher = hears(keys.all()).into_iter().chain(asks(alive("do/info"))).collect();
         grants.push(grant("watchers", &self.watchers, watcher));
+        grants.push(grant("nodes", &self.nodes, asks(alive("eval/turn")).into()));
         let whole = |flow| (EVERYTHING.to_vec(), flow, keys.all());
         grants.push(grant("daemons", &self.daemons, vec![whole("ingress"), whole("egress")]));
         // Whoever has a name may see who is there and what we listen to: what nobody listens to is not even sent, so that a

@@ -1,6 +1,7 @@
 //! `egogrid eval`: runs an evaluation, or goes on with it; `compare` and `report` read what it wrote.
 
 mod compare;
+mod nodes;
 
 use crate::cli::{Common, EvalArgs, EvalCommand, EvalReportArgs};
 use crate::commands::print_json;
@@ -22,6 +23,7 @@ pub fn run(common: &Common, args: &EvalArgs) -> CommandResult {
     match &args.command {
         Some(EvalCommand::Compare(args)) => return compare::run(args),
         Some(EvalCommand::Report(args)) => return again(args),
+        Some(EvalCommand::Join(args)) => return nodes::join(common, args),
         None => {}
     }
     // clap asks for both where there is no subcommand.
@@ -29,7 +31,8 @@ pub fn run(common: &Common, args: &EvalArgs) -> CommandResult {
         return Err(CommandError::usage(anyhow!("eval wants EVAL.toml and --out DIR")));
     };
     let interrupted = interrupt_flag();
-    let settings = Settings { config, out, workers: args.workers, interrupted: &interrupted };
+    let serve = nodes::served(&args.serve)?;
+    let settings = Settings { config, out, workers: args.workers, serve: serve.as_ref(), interrupted: &interrupted };
     let evaluated = evaluate(common, &settings)?;
     if evaluated.resumed > 0 {
         eprintln!("{} episodes were done already", evaluated.resumed);
