@@ -43,10 +43,11 @@ class Hand:
         fingers = self._world.hand()[1][:, 0]
         return float(np.arctan2(-fingers[0], fingers[1]))
 
-    def turned_to(self, yaw_rad: float, symmetry_rad: float) -> np.ndarray:
+    def turned_to(self, yaw_rad: float, symmetry_rad: float, near_rad: float | None = None) -> np.ndarray:
         """The rotation of a hand that points down, its fingers turned to `yaw_rad` or, as that is the same for what it
-        grasps, to a multiple of `symmetry_rad` away from it: whichever is nearest."""
-        turns = np.round((self.yaw_rad - yaw_rad) / symmetry_rad)
+        grasps, to a multiple of `symmetry_rad` away from it: whichever is nearest to `near_rad`, or to where they are."""
+        near_rad = self.yaw_rad if near_rad is None else near_rad
+        turns = np.round((near_rad - yaw_rad) / symmetry_rad)
         return turned(np.array([0.0, 0.0, yaw_rad + turns * symmetry_rad])) @ _FINGERS_ALONG_Y
 
     def towards(self, position_m: np.ndarray, rotation: np.ndarray, gripper: float) -> Move:

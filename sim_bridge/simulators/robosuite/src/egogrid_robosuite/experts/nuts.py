@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from egogrid_robosuite.experts.hand import CLOSED, OPEN, Hand, Move, yaw_of
+from egogrid_robosuite.experts.hand import CLOSED, OPEN, Hand, Move, turned, yaw_of
 from egogrid_robosuite.world import World
 
 _UP = np.array([0.0, 0.0, 1.0])
@@ -20,12 +20,13 @@ def place_round_nut(world: World, hand: Hand) -> Iterator[Move]:
 
 def _place(world: World, hand: Hand, nut: str, peg: str) -> Iterator[Move]:
     handle_m, lying = world.site(f"{nut}_handle_site")
-    across = hand.turned_to(yaw_of(lying), np.pi)
+    # Not with the handle away from the robot: the peg is at the end of the arm's reach.
+    turn_rad = min((_between(yaw_of(lying), yaw) for yaw in (-np.pi / 2, np.pi / 2, np.pi)), key=abs)
+    # The fingers may hold it either way round: so that half of the turn is to each side of where they are now.
+    across = hand.turned_to(yaw_of(lying), np.pi, near_rad=hand.yaw_rad - turn_rad / 2)
     yield from hand.grasp(handle_m, across)
     yield from hand.reach(hand.position_m + 0.2 * _UP, across, CLOSED, within_m=0.02)
-    # As the nut is held, a quarter of a turn of it fits a square peg again.
-    held_yaw = yaw_of(world.body(f"{nut}_main")[1]) - hand.yaw_rad
-    square = hand.turned_to(-held_yaw, np.pi / 2)
+    square = turned(turn_rad * _UP) @ across
     yield from hand.reach(hand.position_m, square, CLOSED, within_m=0.02, within_rad=0.02)
     peg_m, _ = world.body(peg)
     for over_m, within_m in ((0.15, 0.004), (0.1, 0.003), (0.02, 0.005)):
@@ -33,3 +34,8 @@ def _place(world: World, hand: Hand, nut: str, peg: str) -> Iterator[Move]:
         yield from hand.reach(peg_m + over_m * _UP - held_m, square, CLOSED, within_m=within_m, within_rad=0.03)
     yield from hand.stay(OPEN, 6)
     yield from hand.reach(hand.position_m + 0.15 * _UP, square, OPEN, within_m=0.02)
+
+
+def _between(from_rad: float, to_rad: float) -> float:
+    """The shorter way."""
+    return (to_rad - from_rad + np.pi) % (2 * np.pi) - np.pi

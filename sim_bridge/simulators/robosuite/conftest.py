@@ -1,0 +1,11 @@
+"""These tests need robosuite, which lives in an environment of its own: `./launch/test` runs them there, with `.venv-robosuite/bin/python`.
+
+In the environment of the others, where `pytest sim_bridge` comes by, they are not collected.
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    version("robosuite")
+except PackageNotFoundError:
+    collect_ignore_glob = ["tests/*"]
