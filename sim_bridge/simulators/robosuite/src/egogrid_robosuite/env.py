@@ -4,6 +4,8 @@ From: a task name, a seed and physical actions. To: looks, and robosuite's own s
 Base frame: `world.py`. Units of a step: `units.py`. Pictures: `egogrid_worker.mujoco_camera`.
 """
 
+import gc
+
 import numpy as np
 from egogrid_worker.mujoco_camera import RgbdCamera
 from egogrid_worker.mujoco_looks import recolour, relight
@@ -30,7 +32,8 @@ class RobosuiteEnv:
 
     def reset(self, task: str, seed: int) -> None:
         """Begin the episode that `task` and `seed` name."""
-        self._world, self._camera = None, None  # the old one's memory before the new one is built
+        self._world, self._camera = None, None
+        gc.collect()  # environments hold themselves in circles; without this a worker grows to twice its 0.9 GB
         self._world = World(task, seed)
         relight(self._world.model, self._stress.light)
         if self._stress.colours_seed is not None:
