@@ -72,7 +72,7 @@ pub struct EvalJoinArgs {
     /// Name in the certificate of the other side
     #[arg(long, value_name = "CN", default_value = "counter")]
     pub peer: String,
-    /// Name of this node; no two have the same. Default: host and process id
+    /// Name of this node, as results show it. Default: host and process id
     #[arg(long, value_name = "NAME")]
     pub node: Option<String>,
     /// Simulator processes at once, instead of the file's

@@ -142,7 +142,7 @@ impl Counter {
         jobs.refill(back);
         for record in turn.records {
             let name = record.name();
-            keeper.keep(EpisodeRecord { node: Some(turn.node.clone()), ..record })?;
+            keeper.keep(EpisodeRecord { node: Some(name_of_node(&turn.node)), ..record })?;
             // It may have been given back meanwhile.
             jobs.lock().retain(|job| name_of(plan, job).as_ref() != Some(&name));
         }
@@ -165,6 +165,11 @@ impl Counter {
         keeper.bar.set_prefix(format!("{} nodes", self.desk.nodes()));
         Ok(Ok(answer))
     }
+}
+
+/// Without the number of its process.
+fn name_of_node(node: &str) -> String {
+    node.split_once('#').map_or(node, |(name, _)| name).to_owned()
 }
 
 fn is_planned(plan: &Plan, record: &EpisodeRecord) -> bool {

@@ -18,6 +18,7 @@ pub(super) const LEASE: Duration = Duration::from_secs(60);
 pub(super) const HOLDS_MAX: usize = 512;
 pub(super) const RECORDS_MAX: usize = 64;
 const NODES_MAX: usize = 4096;
+const NODE_BYTES_MAX: usize = 128;
 
 /// What a node says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,7 +26,7 @@ const NODES_MAX: usize = 4096;
 pub(super) struct Turn {
     /// Of the plan that it was started with: other bundles, versions or seeds have another one.
     pub(super) plan_sha256: String,
-    /// Its name; two nodes have different ones.
+    /// Its name, and a number that no other process has.
     pub(super) node: String,
     /// Episodes that it has and has not brought yet.
     pub(super) holds: Vec<EpisodeName>,
@@ -66,8 +67,8 @@ impl Desk {
     /// # Errors
     /// Why the turn is of no use, in words.
     pub(super) fn hear(&mut self, turn: &Turn, now: Instant) -> Result<Vec<Job>, String> {
-        if turn.node.is_empty() || turn.node.len() > 64 {
-            return Err(format!("the name of a node has 1 to 64 bytes, not {}", turn.node.len()));
+        if turn.node.is_empty() || turn.node.len() > NODE_BYTES_MAX {
+            return Err(format!("the name of a node has 1 to {NODE_BYTES_MAX} bytes, not {}", turn.node.len()));
         }
         if turn.holds.len() > HOLDS_MAX || turn.records.len() > RECORDS_MAX {
             let (holds, records) = (turn.holds.len(), turn.records.len());
@@ -170,7 +171,7 @@ mod tests {
         assert!(desk.hear(&turn("a", &[], &[]), now).unwrap().is_empty());
         (1..=3).for_each(|seed| give(&mut desk, "a", seed));
         assert_eq!(seeds(desk.hear(&turn("a", &[1], &[2]), now).unwrap()), [3]);
-        // Killed and started again under the same name: it holds nothing.
+        // An answer did not reach it: it holds nothing.
         assert_eq!(seeds(desk.hear(&turn("a", &[], &[]), now).unwrap()), [1]);
         assert!(desk.hear(&turn("a", &[], &[]), now).unwrap().is_empty());
     }
@@ -205,7 +206,7 @@ mod tests {
     #[test]
     fn turns_have_limits() {
         let (mut desk, now) = (Desk::default(), Instant::now());
-        assert!(desk.hear(&turn("", &[], &[]), now).unwrap_err().contains("1 to 64"));
+        assert!(desk.hear(&turn("", &[], &[]), now).unwrap_err().contains("1 to 128"));
         let many: Vec<u32> = (0..=HOLDS_MAX as u32).collect();
         assert!(desk.hear(&turn("a", &many, &[]), now).unwrap_err().contains("at most"));
         assert!(

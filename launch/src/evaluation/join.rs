@@ -17,6 +17,7 @@ use crate::exit::{CommandError, CommandResult};
 use anyhow::anyhow;
 use egogrid_runtime::endpoint::EndpointError;
 use egogrid_sim_bridge::endpoint::{BridgeSession, run_errand};
+use rand::Rng;
 use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,7 +39,7 @@ pub struct Joining<'a> {
     pub config: &'a Path,
     /// Where the counter is.
     pub link: &'a Link,
-    /// Name of this node; no two have the same.
+    /// Name of this node.
     pub node: &'a str,
     /// Instead of the file's.
     pub workers: Option<usize>,
@@ -75,6 +76,7 @@ pub fn join(common: &Common, joining: &Joining<'_>) -> CommandResult<usize> {
         shared: &shared,
         session: Some(session),
         plan_sha256: header.plan_sha256,
+        node: format!("{}#{:08x}", joining.node, rand::rng().random::<u32>()),
         held: BTreeSet::new(),
         found: Vec::new(),
         brought: 0,
@@ -92,6 +94,8 @@ struct Courier<'a> {
     shared: &'a Shared<'a>,
     session: Option<BridgeSession>,
     plan_sha256: String,
+    /// Its name and a number: two with the same name, or one that was started again, are not one.
+    node: String,
     /// Given, and not brought yet.
     held: BTreeSet<EpisodeName>,
     /// Of those: done.
@@ -161,7 +165,7 @@ impl Courier<'_> {
         let records: Vec<EpisodeRecord> = self.found.iter().take(RECORDS_MAX).cloned().collect();
         let turn = Turn {
             plan_sha256: self.plan_sha256.clone(),
-            node: self.joining.node.to_owned(),
+            node: self.node.clone(),
             holds: self.held.iter().cloned().collect(),
             records,
             wants: self.hold_max.saturating_sub(self.held.len() - self.found.len().min(self.held.len())),
