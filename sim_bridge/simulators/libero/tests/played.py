@@ -9,7 +9,7 @@ from egogrid_libero.env import LiberoEnv
 MOVE_M, TURN_RAD = np.array([0.03, -0.02, -0.03]), np.array([0.05, -0.1, 0.2])
 
 
-def played(env: LiberoEnv, task: str, seed: int, steps: int = 6) -> str:
+def played(env: LiberoEnv, task: str, seed: int, steps: int = 4) -> str:
     """A digest of pictures and the path of the hand."""
     digest = hashlib.sha256()
     env.reset(task, seed)

@@ -77,7 +77,7 @@ def test_the_arm_keeps_its_colours_and_the_bowl_does_not():
     bodies = {is_robot(model, geom): set() for geom in range(model.ngeom)}
     for geom in range(model.ngeom):
         bodies[is_robot(model, geom)].add(model.body(int(model.geom_bodyid[geom])).name)
-    assert {"robot0_link3", "gripper0_leftfinger", "mount0_base"} <= bodies[True]
+    assert {"robot0_link3", "gripper0_leftfinger", "mount0_controller_box"} <= bodies[True]
     assert {"akita_black_bowl_1_main", "plate_1_main"} <= bodies[False]
 
 

@@ -6,6 +6,8 @@ order, **mirrored**: left is right. Policies are trained on such pictures. No ca
 Pixel centres have whole coordinates (`egogrid_worker.mujoco_camera`).
 """
 
+import atexit
+
 import numpy as np
 from egogrid_worker.mujoco_camera import CameraPose, GLContext
 from egogrid_worker.stress import Stress
@@ -25,6 +27,7 @@ def _make_current() -> None:
     global _gl
     if _gl is None:
         _gl = GLContext(IMAGE_PX, IMAGE_PX)
+        atexit.register(_gl.free)  # before the display is closed under it
     _gl.make_current()
 
 

@@ -25,7 +25,7 @@ from robosuite.utils.observables import Observable, sensor  # noqa: E402
 logging.disable(logging.NOTSET)
 logging.getLogger("robosuite_logs").setLevel(logging.ERROR)
 
-from egogrid_libero.draws import skip_reset  # noqa: E402
+from egogrid_libero.draws import Draws  # noqa: E402
 
 CONTROL_HZ = 20.0
 SETTLE_STEPS = 10
@@ -53,8 +53,10 @@ class World:
         self.sight: Sight | None = None
         self._states = initial_states(task)
         self._env = ControlEnv(task.bddl_file, control_freq=CONTROL_HZ, use_camera_obs=False, has_offscreen_renderer=False)
+        _settle_as_with_a_renderer(self._env.env)
         for observable in self._env.env._observables.values():
             observable.set_enabled(False)  # nobody reads them
+        self._draws = Draws(self._env.env)
         # Pictures of each step are not drawn, only what they would show is kept: whoever looks draws one.
         self._env.env.add_observable(Observable("sight", self._keep_sight(), sampling_rate=CONTROL_HZ))
 
@@ -63,8 +65,7 @@ class World:
         if not 0 <= seed < STATES:
             raise UnknownState(seed)
         self._env.seed(SEED)
-        for _ in range(seed):
-            skip_reset(self._env.env)
+        self._draws.skip(seed)
         self._env.reset()
         prepare(self.model)
         self._env.set_init_state(self._states[seed])
@@ -107,10 +108,22 @@ class World:
         left, right = (float(data.joint(f"gripper0_finger_joint{number}").qpos[0]) for number in (1, 2))
         return float(np.clip((left - right) / (2 * _FINGER_M_MAX), 0.0, 1.0))
 
-    def _keep_sight(self):
+    def _keep_sight(self) -> Callable[[dict], np.ndarray]:
         @sensor(modality="egogrid")
         def keep(_cache) -> np.ndarray:
             self.sight = Sight(copy.copy(self.data), self.model.site_rgba.copy())
             return np.zeros(2)
 
         return keep
+
+
+def _settle_as_with_a_renderer(problem) -> None:
+    """robosuite's renderer, which is not made here, computes the forces of a new model once more; the solver begins from them, so later joints would
+    differ in their last bit."""
+    initialize = problem._initialize_sim
+
+    def initialized(*given) -> None:
+        initialize(*given)
+        problem.sim.forward()
+
+    problem._initialize_sim = initialized
