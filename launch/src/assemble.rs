@@ -11,7 +11,7 @@ use egogrid_policies::registry::{self, LoadError, LoadOptions};
 use egogrid_runtime::embodiment::{Embodiment, EmbodimentConfig};
 use egogrid_runtime::execution::{Environment, ExecutionError, Flavour, GraphOptions, Provider, ProviderConfig};
 use egogrid_runtime::perception::depth::SensorRules;
-use egogrid_runtime::policy::Policy;
+use egogrid_runtime::policy::{BatchPolicy, Policy};
 use egogrid_runtime::units::{ActionUnits, in_units};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::{Path, PathBuf};
@@ -178,6 +178,20 @@ pub fn policy_with(
 ) -> CommandResult<Box<dyn Policy>> {
     let load = if sketching { registry::load_sketching } else { registry::load_with_depth };
     load(environment, bundle, options, depth)
+        .map_err(|error: LoadError| CommandError::missing_if(error.is_missing(), error))
+}
+
+/// The policy for several observations at once.
+///
+/// # Errors
+/// As [`policy`], and a bundle without batched graphs.
+pub fn batched(
+    environment: &Environment,
+    bundle: &Bundle,
+    options: &LoadOptions,
+    depth: SensorRules,
+) -> CommandResult<Box<dyn BatchPolicy>> {
+    registry::load_batched(environment, bundle, options, depth)
         .map_err(|error: LoadError| CommandError::missing_if(error.is_missing(), error))
 }
 

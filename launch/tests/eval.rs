@@ -245,6 +245,7 @@ fn what_cannot_be_evaluated_is_refused_before_anything_runs() {
         ("seed = 0\n", "seed = 0\nstop = { bar = 1.0 }\n", "between 0 and 1"),
         ("seed = 0\n", "seed = 0\nstop = { error = 0.05 }\n", "stop.against"),
         ("seed = 0\n", "seed = 0\nstop = { against = \"nowhere\" }\n", "no run.json"),
+        ("seed = 0\n", "seed = 0\nrun = { batch_delay_ms = 2.0 }\n", "--batch N"),
         ("/bundle\"", "/none\"", "no bundle at"),
     ] {
         assert!(base.contains(from), "{from}");
@@ -259,4 +260,31 @@ fn what_cannot_be_evaluated_is_refused_before_anything_runs() {
     assert!(!out.exists(), "nothing was begun");
     let nothing = egogrid(&["eval", "compare", "none", "none"]);
     assert!(nothing.status.code() == Some(2) && stderr(&nothing).contains("run.json"), "{}", stderr(&nothing));
+}
+
+#[test]
+fn looks_that_share_a_pass_are_the_same_episodes() {
+    let scratch = tempfile::tempdir().unwrap();
+    let bundle = scratch.path().join("batched");
+    let python = std::env::var_os("EGOGRID_PYTHON").map_or_else(|| root().join(".venv/bin/python"), PathBuf::from);
+    let exported = Command::new(python)
+        .args(["-m", "egogrid_export", "--batch", "3", "--quiet"])
+        .arg(root().join("policies/shipped/metaworld/metaworld-mt5"))
+        .arg(&bundle)
+        .env("PYTHONPATH", root().join("policies/export/src"))
+        .output()
+        .unwrap();
+    assert!(exported.status.success(), "{}", stderr(&exported));
+    let run = |name: &str, more: &str| {
+        let config = plan(scratch.path(), more);
+        let shipped = root().join("policies/shipped/metaworld/bundle");
+        let text = fs::read_to_string(&config).unwrap().replace(shipped.to_str().unwrap(), bundle.to_str().unwrap());
+        fs::write(&config, text).unwrap();
+        let out = scratch.path().join(name);
+        let output = eval(&config, &out, "3");
+        assert!(output.status.success(), "{}", stderr(&output));
+        episodes(&out)
+    };
+    let alone = run("alone", "");
+    assert_eq!(run("together", "run = { batch_delay_ms = 5.0 }"), alone);
 }

@@ -21,9 +21,10 @@ pub(crate) struct Decoder {
     _cache: Vec<SharedTensor>,
     flavour: Flavour,
     image_tokens: i32,
-    text_tokens: usize,
-    /// Positions that hold something, of this inference.
-    filled: i32,
+    /// Of each observation of a batch; one without.
+    text_tokens: Vec<usize>,
+    /// Positions that hold something, of this inference and each observation.
+    filled: Vec<i32>,
     /// Whose input the last step wrote.
     side: Side,
 }
@@ -40,7 +41,7 @@ impl Decoder {
         prefill.allocate_output("logits")?;
         let places = match flavour {
             Flavour::Cpu => &["seqlens_k", "total_len"][..],
-            Flavour::Static => {
+            Flavour::Static | Flavour::Batched => {
                 prefill.allocate_input("text_ids", 0)?;
                 prefill.allocate_input("prompt_tokens", 0)?;
                 &["position"]
@@ -60,7 +61,7 @@ impl Decoder {
                     decode.bind_output(&present, &mut tensor)?;
                     decode.bind_input(&past, &tensor)?;
                 }
-                Flavour::Static => {
+                Flavour::Static | Flavour::Batched => {
                     let mut other = decode.tensor_like(&present)?;
                     decode.bind_input_on(Side::First, &past, &tensor)?;
                     decode.bind_output_on(Side::First, &present, &mut other)?;
@@ -72,60 +73,75 @@ impl Decoder {
             cache.push(tensor);
         }
         let image_tokens = manifest.prompt.image_tokens.cast_signed();
-        let (text_tokens, filled, side) = (0, 0, Side::First);
+        let rows = manifest.batch(flavour) as usize;
+        let (text_tokens, filled, side) = (vec![0; rows], vec![0; rows], Side::First);
         Ok(Self { prefill, decode, _cache: cache, flavour, image_tokens, text_tokens, filled, side })
     }
 
-    /// Sets the prompt, at most as long as the manifest says. For the CPU's graphs another length means other memory;
+    /// Observations at once.
+    pub(crate) fn rows(&self) -> usize {
+        self.filled.len()
+    }
+
+    /// Sets the prompt of observation `row`, at most as long as the manifest says. For the CPU's graphs another length means other memory;
     /// that happens when the instruction changes.
-    pub(crate) fn set_text(&mut self, ids: &[i64]) -> Result<(), ExecutionError> {
+    pub(crate) fn set_text(&mut self, row: usize, ids: &[i64]) -> Result<(), ExecutionError> {
         match self.flavour {
             Flavour::Cpu => {
-                if ids.len() != self.text_tokens {
-                    self.text_tokens = 0; // what it is if the next line fails
+                if ids.len() != self.text_tokens[row] {
+                    self.text_tokens[row] = 0; // what it is if the next line fails
                     self.prefill.allocate_input("text_ids", ids.len())?;
                 }
                 self.prefill.input_mut("text_ids")?.copy_from_slice(ids);
             }
-            Flavour::Static => {
+            Flavour::Static | Flavour::Batched => {
+                let rows = self.filled.len();
                 let text_ids = self.prefill.input_mut::<i64>("text_ids")?;
-                let text_tokens_max = text_ids.len();
-                let Some((text, rest)) = text_ids.split_at_mut_checked(ids.len()) else {
+                let text_tokens_max = text_ids.len() / rows;
+                let own = &mut text_ids[row * text_tokens_max..][..text_tokens_max];
+                let Some((text, rest)) = own.split_at_mut_checked(ids.len()) else {
                     return Err(too_long(ids.len(), text_tokens_max));
                 };
                 text.copy_from_slice(ids);
                 rest.fill(FILL_ID);
                 let count = i64::from(self.image_tokens) + ids.len() as i64;
-                self.prefill.input_mut("prompt_tokens")?.fill(count);
+                self.prefill.input_mut("prompt_tokens")?[row] = count;
             }
         }
-        self.text_tokens = ids.len();
+        self.text_tokens[row] = ids.len();
         Ok(())
     }
 
-    /// Image features and prompt to the logits of the first token.
+    /// Image features and prompt to the logits of the first token, `[rows, vocabulary]`.
     pub(crate) fn run_prefill(&mut self) -> Result<&[f32], ExecutionError> {
         self.prefill.run()?;
-        (self.filled, self.side) = (self.image_tokens + self.text_tokens as i32, Side::First);
+        for (filled, text_tokens) in self.filled.iter_mut().zip(&self.text_tokens) {
+            *filled = self.image_tokens + *text_tokens as i32;
+        }
+        self.side = Side::First;
         self.prefill.output("logits")
     }
 
-    /// One more token to the logits of the next. The caller stays within what the cache has room for.
-    pub(crate) fn run_decode(&mut self, token: u32) -> Result<&[f32], ExecutionError> {
-        self.decode.input_mut("token_id")?.fill(i64::from(token));
+    /// One more token of each observation to the logits of the next. The caller stays within what the cache has room for.
+    pub(crate) fn run_decode(&mut self, tokens: &[u32]) -> Result<&[f32], ExecutionError> {
+        for (place, token) in self.decode.input_mut("token_id")?.iter_mut().zip(tokens) {
+            *place = i64::from(*token);
+        }
         match self.flavour {
             Flavour::Cpu => {
-                self.decode.input_mut("seqlens_k")?.fill(self.filled);
-                self.decode.input_mut("total_len")?.fill(self.filled + 1);
+                self.decode.input_mut("seqlens_k")?.copy_from_slice(&self.filled);
+                self.decode.input_mut("total_len")?.fill(self.filled[0] + 1);
                 self.decode.run()?;
             }
-            Flavour::Static => {
-                self.decode.input_mut("position")?.fill(i64::from(self.filled));
+            Flavour::Static | Flavour::Batched => {
+                for (place, filled) in self.decode.input_mut("position")?.iter_mut().zip(&self.filled) {
+                    *place = i64::from(*filled);
+                }
                 self.decode.run_on(self.side)?;
                 self.side = self.side.other();
             }
         }
-        self.filled += 1;
+        self.filled.iter_mut().for_each(|filled| *filled += 1);
         self.decode.output("logits")
     }
 }

@@ -49,7 +49,7 @@ pub(crate) fn generate_from(
         let choice = times.measure(stage, || {
             let logits = match generation.token_ids.last() {
                 None => decoder.run_prefill(),
-                Some(token) => decoder.run_decode(*token),
+                Some(token) => decoder.run_decode(&[*token]),
             };
             let logits = logits.map_err(failed(stage))?;
             watch.show(StageOutput::StepLogits(position, logits));

@@ -55,6 +55,7 @@ impl<'a> GraphLoader<'a> {
         let table = self.manifest().graph(flavour, name).ok_or_else(|| {
             match self.manifest().flavours().any(|f| f == flavour) {
                 true => no_table(name),
+                false if flavour == Flavour::Batched => BundleError::NoBatch,
                 false => BundleError::NoFlavour {
                     flavour,
                     precision: self.manifest().precision.to_string(),
@@ -74,11 +75,12 @@ impl<'a> GraphLoader<'a> {
     }
 }
 
-/// Checks the tables of `prefill` and `decode`: image features `[1, image_tokens, width]` and text ids to logits and a cache.
+/// Checks the tables of `prefill` and `decode`: image features `[batch, image_tokens, width]` and text ids to logits and a cache.
 pub(crate) fn check_language(manifest: &Manifest, flavour: Flavour, width: u32) -> Result<(), BundleError> {
-    let features = f32_tensor("image_features", &[1, manifest.prompt.image_tokens, width]);
-    let logits = f32_tensor("logits", &[1, manifest.tokens.vocabulary_size]);
-    let token_id = i64_tensor("token_id", &[1, 1]);
+    let batch = manifest.batch(flavour);
+    let features = f32_tensor("image_features", &[batch, manifest.prompt.image_tokens, width]);
+    let logits = f32_tensor("logits", &[batch, manifest.tokens.vocabulary_size]);
+    let token_id = i64_tensor("token_id", &[batch, 1]);
     let (prompt, place, dtype) = match flavour {
         Flavour::Cpu => {
             let text_ids = tensor("text_ids", Element::I64, vec![Dim::Fixed(1), Dim::Named("text_tokens".to_owned())]);
@@ -88,17 +90,17 @@ pub(crate) fn check_language(manifest: &Manifest, flavour: Flavour, width: u32) 
             ];
             (vec![text_ids], lengths, Element::F32)
         }
-        Flavour::Static => {
-            let text_ids = i64_tensor("text_ids", &[1, manifest.prompt.text_tokens_max]);
-            let prompt = vec![text_ids, i64_tensor("prompt_tokens", &[1])];
+        Flavour::Static | Flavour::Batched => {
+            let text_ids = i64_tensor("text_ids", &[batch, manifest.prompt.text_tokens_max]);
+            let prompt = vec![text_ids, i64_tensor("prompt_tokens", &[batch])];
             let dtype = manifest.precision.static_cache().ok_or_else(|| {
                 let found = format!("static graphs and precision {}", manifest.precision);
                 BundleError::field("[[graphs]]", found, "static graphs only for fp32, fp16 and bf16")
             })?;
-            (prompt, vec![i64_tensor("position", &[1])], dtype)
+            (prompt, vec![i64_tensor("position", &[batch])], dtype)
         }
     };
-    let cache = |prefix: &str| cache(manifest, prefix, dtype);
+    let cache = |prefix: &str| cache(manifest, prefix, dtype, batch);
     let outputs = [vec![logits], cache("present")].concat();
     require(manifest, flavour, "prefill", &[vec![features], prompt].concat(), &outputs)?;
     require(manifest, flavour, "decode", &[vec![token_id], place, cache("past")].concat(), &outputs)
@@ -158,9 +160,9 @@ fn i64_tensor(name: &str, shape: &[u32]) -> TensorSpec {
     tensor(name, Element::I64, shape.iter().map(|size| Dim::Fixed(*size)).collect())
 }
 
-fn cache(manifest: &Manifest, prefix: &str, dtype: Element) -> Vec<TensorSpec> {
+fn cache(manifest: &Manifest, prefix: &str, dtype: Element, batch: u32) -> Vec<TensorSpec> {
     let cache = &manifest.cache;
-    let shape = [1, cache.kv_heads, cache.capacity, cache.head_dim].map(Dim::Fixed);
+    let shape = [batch, cache.kv_heads, cache.capacity, cache.head_dim].map(Dim::Fixed);
     cache_names(prefix, cache.layers).iter().map(|name| tensor(name, dtype, shape.to_vec())).collect()
 }
 

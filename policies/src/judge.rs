@@ -130,7 +130,7 @@ impl Judge {
         }
         let least = match self.flavour {
             Flavour::Cpu => RELATIVE_MIN,
-            Flavour::Static => relative_of_static(self.precision),
+            Flavour::Static | Flavour::Batched => relative_of_static(self.precision),
         };
         let measured = self.measured.get(case.number).map(|found| MEASURED_TIMES * found);
         measured.or_else(|| relative_tolerance(self.precision)).map(|relative| expected_max * relative.max(least))

@@ -5,12 +5,13 @@ use crate::bundle::{Bundle, BundleError};
 use crate::openvla::OpenVla;
 use crate::sketching::Sketching;
 use crate::spatialvla::SpatialVla;
+use crate::spatialvla::batch::SpatialVlaBatch;
 use crate::watch::Watched;
 use egogrid_action_grids::StatsError;
 use egogrid_runtime::embodiment::DepthConfig;
 use egogrid_runtime::execution::{Environment, ExecutionError, GraphOptions};
 use egogrid_runtime::perception::depth::{DepthError, SensorRules};
-use egogrid_runtime::policy::{Policy, PolicySpec};
+use egogrid_runtime::policy::{BatchPolicy, Policy, PolicySpec};
 use std::fmt;
 use std::str::FromStr;
 
@@ -135,6 +136,22 @@ pub fn load_sketching(
     rules: SensorRules,
 ) -> Result<Box<dyn Policy>, LoadError> {
     Ok(Box::new(Sketching::new(load_watched(environment, bundle, options, rules)?)))
+}
+
+/// The policy that `bundle` holds, for several observations at once.
+///
+/// # Errors
+/// As [`load`], and a bundle without batched graphs.
+pub fn load_batched(
+    environment: &Environment,
+    bundle: &Bundle,
+    options: &LoadOptions,
+    rules: SensorRules,
+) -> Result<Box<dyn BatchPolicy>, LoadError> {
+    match bundle.family() {
+        Family::SpatialVla => Ok(Box::new(SpatialVlaBatch::load(environment, bundle, options, rules)?)),
+        Family::OpenVla => Err(BundleError::NoBatch.into()),
+    }
 }
 
 /// The same policy for somebody who looks at its stages.

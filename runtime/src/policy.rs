@@ -242,3 +242,14 @@ pub trait Policy: Send {
     /// Forget the episode: caches, ensembling history, previous gripper command.
     fn reset(&mut self);
 }
+
+/// A policy that takes several observations at once: for many simulators that share one accelerator.
+pub trait BatchPolicy: Send {
+    /// As [`Policy::spec`].
+    fn spec(&self) -> &PolicySpec;
+    /// Most observations of one pass.
+    fn batch_max(&self) -> usize;
+    /// One forward pass for all of `observations`, at most [`Self::batch_max`]: an answer for each, in their order. None of them depends on what
+    /// stands beside it; one that is refused costs the others nothing.
+    fn infer_batch(&mut self, observations: &[&Observation]) -> Vec<Result<ActionChunk, PolicyError>>;
+}

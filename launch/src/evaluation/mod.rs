@@ -6,6 +6,7 @@
 
 pub mod arms;
 pub mod artifacts;
+mod batcher;
 pub mod comparison;
 mod counter;
 mod crew;

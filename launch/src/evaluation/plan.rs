@@ -15,6 +15,7 @@ use std::path::PathBuf;
 pub const BASE: &str = "base";
 const EPISODES_MAX: u32 = 100_000;
 const WORKERS_MAX: usize = 256;
+const BATCH_DELAY_MS_MAX: f64 = 1000.0;
 const STEPS_MAX: u32 = 100_000;
 
 /// What the file says.
@@ -82,13 +83,16 @@ impl Default for ScheduleConfig {
 }
 
 /// Processes, threads, patience.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RunConfig {
     /// Simulator processes at once; absent: one more than there are cores.
     pub workers: usize,
     /// Loaded copies of a policy that share the workers' looks; absent: as many as there are cores.
     pub policies: usize,
+    /// Looks that wait go through one pass of the policy together, the first of them at most so long; absent: each by itself, on whichever copy is
+    /// free. Needs a bundle with batched graphs. Part of the plan: sums may be added in another order.
+    pub batch_delay_ms: Option<f64>,
     /// Threads of each copy. Part of the plan: sums may be added in another order.
     pub threads: u16,
     /// How often an episode is tried that the harness fails in.
@@ -104,7 +108,15 @@ impl Default for RunConfig {
         // A worker waits for its policy now and then: one more than there are cores keeps all of them busy.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let policies = cores.min(WORKERS_MAX - 1);
-        Self { workers: policies + 1, policies, threads: 1, attempts: 3, sim_s_max: 60, record_failures: 5 }
+        Self {
+            workers: policies + 1,
+            policies,
+            batch_delay_ms: None,
+            threads: 1,
+            attempts: 3,
+            sim_s_max: 60,
+            record_failures: 5,
+        }
     }
 }
 
@@ -222,6 +234,9 @@ impl EvalConfig {
         within("episodes", self.episodes, 1, EPISODES_MAX)?;
         within("run.workers", self.run.workers, 0, WORKERS_MAX)?;
         within("run.policies", self.run.policies, 1, WORKERS_MAX)?;
+        if let Some(delay_ms) = self.run.batch_delay_ms {
+            within("run.batch_delay_ms", delay_ms, 0.0, BATCH_DELAY_MS_MAX)?;
+        }
         within("run.threads", self.run.threads, 1, THREADS_MAX)?;
         within("run.attempts", self.run.attempts, 1, 100)?;
         within("run.sim_s_max", self.run.sim_s_max, 1, 3600)?;

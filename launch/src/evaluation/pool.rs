@@ -1,9 +1,10 @@
 //! A few loaded copies of one policy that many workers share.
 //!
-//! From: looks of all workers. To: whichever copy is free; who finds none waits, and the wait is measured. Graphs have a batch of one, so
-//! looks that wait are worked off one after another: the copies are what runs side by side. Which copy answers does not matter, because a
+//! From: looks of all workers. To: whichever copy is free; who finds none waits, and the wait is measured. Where the plan says so, looks that
+//! wait go through one pass together ([`super::batcher`]). Which copy answers does not matter, because a
 //! policy keeps nothing from one look to the next but what depends on the instruction alone.
 
+use super::batcher::Batcher;
 use egogrid_runtime::observation::Observation;
 use egogrid_runtime::policy::{ActionChunk, Policy, PolicyError, PolicySpec};
 use egogrid_runtime::schedule::CommittedPrefix;
@@ -15,6 +16,7 @@ pub(super) struct PolicyPool {
     spec: PolicySpec,
     free: Mutex<Vec<Box<dyn Policy>>>,
     returned: Condvar,
+    batcher: Option<Batcher>,
 }
 
 /// One copy, for one look. It goes back whatever happens.
@@ -27,7 +29,12 @@ impl PolicyPool {
     /// `None` without a single one.
     pub(super) fn of(copies: Vec<Box<dyn Policy>>) -> Option<Self> {
         let spec = copies.first()?.spec().clone();
-        Some(Self { spec, free: Mutex::new(copies), returned: Condvar::new() })
+        Some(Self { spec, free: Mutex::new(copies), returned: Condvar::new(), batcher: None })
+    }
+
+    /// The same, and looks that commit to nothing go through `batcher`.
+    pub(super) fn batching(self, batcher: Batcher) -> Self {
+        Self { batcher: Some(batcher), ..self }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Box<dyn Policy>>> {
@@ -87,6 +94,12 @@ impl Policy for Pooled<'_> {
         observation: &Observation,
         committed: &CommittedPrefix,
     ) -> Result<ActionChunk, PolicyError> {
+        if let Some(batcher) = self.pool.batcher.as_ref().filter(|_| committed.is_empty()) {
+            let asked = Instant::now();
+            let (answer, passed) = batcher.infer(observation);
+            self.waited += asked.elapsed().saturating_sub(passed);
+            return answer;
+        }
         let asked = Instant::now();
         let mut lent = self.pool.lend();
         self.waited += asked.elapsed();

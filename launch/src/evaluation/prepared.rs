@@ -3,6 +3,7 @@
 //! From: `eval.toml`. To: [`Prepared`], and the header of the run.
 
 use super::arms::{Actor, Arm};
+use super::batcher::Batcher;
 use super::driver::{Driver, Shared};
 use super::plan::{EvalConfig, Plan, SimulatorConfig};
 use super::pool::PolicyPool;
@@ -24,7 +25,7 @@ use egogrid_sim_bridge::worker::python_path;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Everything that the files say.
 pub(super) struct Prepared {
@@ -124,7 +125,7 @@ impl Prepared {
         let arms: Vec<_> = plan.arms.iter().map(|arm| (&arm.name, digest_of(arm), arm.schedule, &arm.stress)).collect();
         let decides = serde_json::json!({
             "simulator": simulator, "control_hz": control_hz, "arguments": plan.simulator.args, "tasks": plan.tasks, "arms": arms,
-            "episodes": plan.episodes, "seed": plan.seed, "steps_max": plan.steps_max, "threads": plan.run.threads,
+            "episodes": plan.episodes, "seed": plan.seed, "steps_max": plan.steps_max, "threads": plan.run.threads, "batched": plan.run.batch_delay_ms.is_some(),
             "limits": format!("{:?}", self.embodiment.limits), "units": format!("{:?}", self.embodiment.units),
             "stop": plan.stop.as_ref().map(|stop| (stop.bar, &stop.against, stop.error)),
             "stats_key": self.embodiment.stats_key, "provider": self.provider, "egogrid": env!("CARGO_PKG_VERSION"),
@@ -202,7 +203,19 @@ pub(super) fn pools(common: &Common, prepared: &Prepared) -> CommandResult<BTree
         let robot = (prepared.embodiment.depth, prepared.embodiment.units);
         let load = |_| assemble::policy_of_robot(&environment, bundle, &options, robot, false);
         let copies = (0..plan.run.policies.min(plan.run.workers)).map(load).collect::<CommandResult<Vec<_>>>()?;
-        pools.extend(PolicyPool::of(copies).map(|pool| (path.clone(), pool)));
+        let Some(pool) = PolicyPool::of(copies) else { continue };
+        let pool = match plan.run.batch_delay_ms {
+            None => pool,
+            Some(delay_ms) => {
+                let batched = assemble::batched(&environment, bundle, &options, robot.0)?;
+                pool.batching(Batcher::new(
+                    batched,
+                    (robot.1, plan.run.workers),
+                    Duration::from_secs_f64(delay_ms * 1e-3),
+                ))
+            }
+        };
+        pools.insert(path.clone(), pool);
     }
     Ok(pools)
 }

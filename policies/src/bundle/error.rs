@@ -159,6 +159,11 @@ pub enum BundleError {
         /// Asked for.
         provider: String,
     },
+    /// Nothing that takes several observations at once.
+    #[error(
+        "this bundle has no batched graphs; export the checkpoint again with --batch N (SpatialVLA with depth of a sensor; fp32, fp16 or bf16)"
+    )]
+    NoBatch,
     /// Not JSON of the right form.
     #[error("{file} cannot be read: {detail}; {AGAIN}")]
     Json {

@@ -15,7 +15,7 @@ pub use spatialvla::{CellSpec, DepthSource, DepthSpec, Ego3dSpec, PixelSpec, Poi
 
 use super::error::BundleError;
 use crate::registry::Family;
-use egogrid_runtime::execution::{Element, Flavour, TensorSpec};
+use egogrid_runtime::execution::{Dim, Element, Flavour, TensorSpec};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -216,6 +216,9 @@ pub struct CacheSpec {
     pub capacity: u32,
 }
 
+/// Most observations at once.
+pub const BATCH_MAX: u32 = 64;
+
 /// Inputs and outputs of one graph.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -303,7 +306,19 @@ impl Manifest {
     /// Flavours that there are graphs of.
     pub fn flavours(&self) -> impl Iterator<Item = Flavour> {
         let has = |flavour| self.graphs.iter().any(|graph| graph.flavour == flavour);
-        [Flavour::Cpu, Flavour::Static].into_iter().filter(move |flavour| has(*flavour))
+        [Flavour::Cpu, Flavour::Static, Flavour::Batched].into_iter().filter(move |flavour| has(*flavour))
+    }
+
+    /// Observations that graphs of `flavour` take at once.
+    pub fn batch(&self, flavour: Flavour) -> u32 {
+        let features = |table: &GraphTable| table.inputs.iter().find(|spec| spec.name == "image_features").cloned();
+        match (flavour, self.graph(flavour, "prefill").and_then(features).map(|spec| spec.shape)) {
+            (Flavour::Batched, Some(shape)) => match shape.first() {
+                Some(Dim::Fixed(batch @ 1..=BATCH_MAX)) => *batch,
+                _ => 1, // which the shapes will not be
+            },
+            _ => 1,
+        }
     }
 
     /// The entry of file `path`.

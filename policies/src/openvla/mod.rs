@@ -74,7 +74,7 @@ impl OpenVla {
 
         times.measure(Stage::Preprocess, || -> Result<(), PolicyError> {
             let text_ids = self.prompt.ids(&observation.instruction).map_err(observed(Stage::Preprocess))?;
-            session.decoder.set_text(text_ids).map_err(failed(Stage::Preprocess))?;
+            session.decoder.set_text(0, text_ids).map_err(failed(Stage::Preprocess))?;
             let pixels = session.pixel_values_mut().map_err(failed(Stage::Preprocess))?;
             self.pixels.write(&observation.frame.rgb, pixels).map_err(observed(Stage::Preprocess))?;
             watch.show(StageOutput::TextIds(text_ids));

@@ -3,6 +3,7 @@
 //! From: [`Observation`]. To: [`ActionChunk`]. [`SpatialVla::infer_watched`] is the family on one screen; each stage
 //! writes straight into the memory that the next one reads. Checked stage by stage against `golden.safetensors`.
 
+pub(crate) mod batch;
 mod inputs;
 mod kind;
 mod prompt;
@@ -23,7 +24,7 @@ use crate::watch::{StageOutput, Watch, Watched};
 use egogrid_action_grids::{ActionRow, ActionTokenizer, NormStats, NormalizedRow, StatsError, TokenKind};
 use egogrid_runtime::execution::Environment;
 use egogrid_runtime::observation::Observation;
-use egogrid_runtime::perception::depth::SensorRules;
+use egogrid_runtime::perception::depth::{DepthReport, SensorRules};
 use egogrid_runtime::policy::{ActionChunk, Policy, PolicyError, PolicySpec};
 use egogrid_runtime::schedule::{CommittedPrefix, Token};
 use egogrid_runtime::stage::{Stage, StageTimes};
@@ -101,7 +102,7 @@ impl SpatialVla {
 
         times.measure(Stage::Preprocess, || -> Result<(), PolicyError> {
             let text_ids = self.prompt.ids(&observation.instruction).map_err(observed(Stage::Preprocess))?;
-            session.decoder.set_text(text_ids).map_err(failed(Stage::Preprocess))?;
+            session.decoder.set_text(0, text_ids).map_err(failed(Stage::Preprocess))?;
             let pixels = session.pixel_values_mut().map_err(failed(Stage::Preprocess))?;
             inputs.pixels.write(&frame.rgb, pixels).map_err(observed(Stage::Preprocess))?;
             watch.show(StageOutput::TextIds(text_ids));
@@ -132,6 +133,20 @@ impl SpatialVla {
         let require = |token_ids: &[u32]| kind::require(table, token_count, token_ids);
         let generation = generate_from(&mut session.decoder, committed, token_count, require, &mut times, &mut watch)?;
 
+        let chunk =
+            Answer { sequence: observation.sequence, generation, depth, points_xyz_m: self.inputs.points.to_points() };
+        self.decoded(chunk, times, &mut watch)
+    }
+
+    /// Tokens to actions: grid, then statistics.
+    fn decoded(
+        &self,
+        answer: Answer,
+        mut times: StageTimes,
+        watch: &mut Watch<'_>,
+    ) -> Result<ActionChunk, PolicyError> {
+        let Answer { sequence, generation, depth, points_xyz_m } = answer;
+        let chunk_len = usize::from(self.spec.chunk_len);
         let cells = times.measure(Stage::Grid, || self.tokenizer.decode_chunk(&generation.token_ids, chunk_len));
         let cells = cells.map_err(observed(Stage::Grid))?;
         let normalized: Vec<NormalizedRow> = cells.iter().map(|action| (*action).into()).collect();
@@ -144,7 +159,6 @@ impl SpatialVla {
         watch.show(StageOutput::Actions(&actions));
 
         let Generation { token_ids, confidence, runner_up } = generation;
-        let (sequence, depth, points_xyz_m) = (observation.sequence, Some(depth), self.inputs.points.to_points());
         let sketches = Vec::new(); // a sketching policy adds them
         Ok(ActionChunk {
             sequence,
@@ -155,11 +169,19 @@ impl SpatialVla {
             confidence,
             runner_up,
             times,
-            depth,
+            depth: Some(depth),
             points_xyz_m,
             sketches,
         })
     }
+}
+
+/// What was generated for one observation, and what it was generated from.
+struct Answer {
+    sequence: u64,
+    generation: Generation,
+    depth: DepthReport,
+    points_xyz_m: Vec<[f32; 3]>,
 }
 
 impl Watched for SpatialVla {

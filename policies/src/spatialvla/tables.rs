@@ -24,12 +24,13 @@ pub(crate) fn check_tables(manifest: &Manifest, own: &SpatialVlaTables) -> Resul
     let hidden = width(manifest, "vision", "siglip_last_hidden")?;
     let rows = manifest.prompt.image_tokens;
     let image = &manifest.image;
-    let pixels = f32_tensor("pixel_values", &[1, 3, image.height_px, image.width_px]);
-    let encoding = f32_tensor("freq_encoding", &[1, rows, encoding_width(&own.ego3d)]);
-    let feature_rows = f32_tensor("image_features", &[1, rows, features]);
-    let halves = ["siglip_last_hidden", "pos_embed_3d"].map(|name| f32_tensor(name, &[1, rows, hidden]));
-    let (inputs, outputs) = ([pixels.clone(), encoding], [[feature_rows].as_slice(), &halves].concat());
     for flavour in manifest.flavours() {
+        let batch = manifest.batch(flavour);
+        let pixels = f32_tensor("pixel_values", &[batch, 3, image.height_px, image.width_px]);
+        let encoding = f32_tensor("freq_encoding", &[batch, rows, encoding_width(&own.ego3d)]);
+        let feature_rows = f32_tensor("image_features", &[batch, rows, features]);
+        let halves = ["siglip_last_hidden", "pos_embed_3d"].map(|name| f32_tensor(name, &[batch, rows, hidden]));
+        let (inputs, outputs) = ([pixels.clone(), encoding], [[feature_rows].as_slice(), &halves].concat());
         if estimated {
             check_estimator(manifest, flavour, &pixels)?;
         }

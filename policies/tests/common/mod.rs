@@ -36,10 +36,16 @@ pub const SHIPPED: &str = "policies/shipped/metaworld/metaworld-mt5";
 ///
 /// Needs the Python environment (`EGOGRID_PYTHON` or `.venv`, made by `./launch/test`).
 pub fn exported(checkpoint: &str, precision: &str, observations: u32) -> PathBuf {
-    let bundle = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{precision}", checkpoint.replace('/', "-")));
+    exported_with(checkpoint, precision, &["--observations", &observations.to_string()])
+}
+
+/// The same with options of the exporter.
+pub fn exported_with(checkpoint: &str, precision: &str, options: &[&str]) -> PathBuf {
+    let name = format!("{}-{precision}{}", checkpoint.replace('/', "-"), options.concat());
+    let bundle = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let output = python()
         .args(["-m", "egogrid_export", "--replace", "--precision", precision])
-        .args(["--observations", &observations.to_string()])
+        .args(options)
         .arg(root().join(checkpoint))
         .arg(&bundle)
         .env("PYTHONPATH", root().join("policies/export/src"))

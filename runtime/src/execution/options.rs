@@ -9,7 +9,7 @@ use std::fmt;
 /// Most threads that one graph may be given.
 pub const THREADS_MAX: u16 = 256;
 
-/// A bundle may hold two sets of graphs that compute the same.
+/// A bundle may hold several sets of graphs that compute the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Flavour {
@@ -18,6 +18,8 @@ pub enum Flavour {
     Cpu,
     /// Standard operators and fixed shapes only: what CUDA, TensorRT and OpenVINO take.
     Static,
+    /// As [`Self::Static`], of several observations at once.
+    Batched,
 }
 
 impl fmt::Display for Flavour {
@@ -25,6 +27,7 @@ impl fmt::Display for Flavour {
         f.write_str(match self {
             Self::Cpu => "cpu",
             Self::Static => "static",
+            Self::Batched => "batched",
         })
     }
 }

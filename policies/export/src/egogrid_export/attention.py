@@ -21,16 +21,15 @@ HEAD_DIM_STEP = 16
 
 @dataclass(frozen=True)
 class CacheShape:
-    """Key and value buffers of one layer are `[1, kv_heads, capacity, head_dim]`."""
+    """Key and value buffers of one layer are `[batch, kv_heads, capacity, head_dim]`."""
 
     layers: int
     kv_heads: int
     head_dim: int
     capacity: int
 
-    @property
-    def dims(self) -> list[int | str]:
-        return [1, self.kv_heads, self.capacity, self.head_dim]
+    def dims(self, batch: int = 1) -> list[int | str]:
+        return [batch, self.kv_heads, self.capacity, self.head_dim]
 
 
 @dataclass(frozen=True)
@@ -93,10 +92,10 @@ def self_attention(graph: GraphBuilder, normed: str, at: str, heads: int, tokens
 def rotated_heads(
     graph: GraphBuilder, shape: AttentionShape, layer: int, normed: str, rotate: Callable[[str], str] | None = None
 ) -> tuple[str, str, str]:
-    """Queries, keys, values as `[1, heads, n, head_dim]`; queries and keys with their rotary positions, which `rotate` gives them."""
+    """Queries, keys, values as `[batch, heads, n, head_dim]`; queries and keys with their rotary positions, which `rotate` gives them."""
     heads, kv_heads = shape.heads, shape.kv_heads
     merged = graph.product(normed, f"text.{layer}.qkv")
-    merged = graph.op("Reshape", [merged, graph.integers(1, -1, heads + 2 * kv_heads, shape.head_dim)])
+    merged = graph.op("Reshape", [merged, graph.integers(graph.batch, -1, heads + 2 * kv_heads, shape.head_dim)])
     by_head = graph.op("Transpose", [merged], perm=[0, 2, 1, 3])
     names = [f"text.{layer}.{name}" for name in ("unrotated", "values", "queries", "keys")]
     graph.op("Split", [by_head, graph.integers(heads + kv_heads, kv_heads)], out=names[:2], axis=1)

@@ -19,7 +19,7 @@ from egogrid_export.observations import OBSERVATIONS_DEFAULT, OBSERVATIONS_MAX
 from egogrid_export.openvla.export import export as export_openvla
 from egogrid_export.openvla.images import PREPROCESSINGS
 from egogrid_export.openvla.prompt import PROMPTS
-from egogrid_export.options import DEPTH_CHOICES, Options
+from egogrid_export.options import BATCH_MAX, DEPTH_CHOICES, Options
 from egogrid_export.precision import PRECISIONS
 from egogrid_export.progress import Progress, peak_memory_mb
 from egogrid_export.spatialvla.adapted import AdaptedCheckpoint
@@ -28,7 +28,8 @@ from egogrid_export.spatialvla.export import export as export_spatialvla
 # `model_type` of config.json to the family's exporter.
 FAMILIES = {"spatialvla": export_spatialvla, "openvla": export_openvla}
 # Options that only one family has.
-OPTIONS_OF_FAMILY = {"prompt": "openvla", "preprocessing": "openvla", "depth": "spatialvla", "grid": "spatialvla", "grid_head": "spatialvla"}
+OPTIONS_OF_FAMILY = {"prompt": "openvla", "preprocessing": "openvla", "depth": "spatialvla", "grid": "spatialvla", "grid_head": "spatialvla",
+                     "batch": "spatialvla"}
 INTERRUPTED = 130
 
 
@@ -106,6 +107,12 @@ def _parse(arguments: list[str] | None) -> Options:
     parser.add_argument(
         "--references", metavar="DIR", type=Path, help="keep the reference's answers to the observations there, and take them from there"
     )
+    parser.add_argument(
+        "--batch",
+        metavar="N",
+        type=_batch,
+        help="SpatialVLA, fp32, fp16 or bf16: further graphs that take N observations at once, for evaluations (default: none)",
+    )
     parser.add_argument("--replace", action="store_true", help="replace a bundle that lies at BUNDLE_DIR")
     parser.add_argument("--skip-check", action="store_true", help="do not run the written graphs (needs no onnxruntime)")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
@@ -129,6 +136,7 @@ def _parse(arguments: list[str] | None) -> Options:
         references=given.references,
         grid=given.grid,
         grid_head=given.grid_head,
+        batch=given.batch,
     )
 
 
@@ -137,6 +145,13 @@ def _count(text: str) -> int:
     if not 0 <= count <= OBSERVATIONS_MAX:
         raise argparse.ArgumentTypeError(f"{count}, expected 0 to {OBSERVATIONS_MAX}")
     return count
+
+
+def _batch(text: str) -> int:
+    batch = int(text)
+    if not 2 <= batch <= BATCH_MAX:
+        raise argparse.ArgumentTypeError(f"{batch}, expected 2 to {BATCH_MAX}")
+    return batch
 
 
 def _bound(text: str) -> float:

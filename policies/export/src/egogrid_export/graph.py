@@ -51,13 +51,14 @@ class Port:
 class GraphBuilder:
     """Collects nodes in running order. Methods return the names of what a node computes.
 
-    `few_rows`: products have one row or a few, as in decoding, where reading the weights is what takes time.
+    `few_rows`: products have one row or a few, as in decoding, where reading the weights is what takes time. `batch`: observations at once.
     """
 
     name: str
     weights: WeightsFile
     few_rows: bool = False
     flavour: str = "cpu"
+    batch: int = 1
     opsets: tuple[tuple[str, int], ...] = (("", OPSET), (MICROSOFT, 1))
     ir_version: int = IR_VERSION
     inputs: list[Port] = field(default_factory=list)

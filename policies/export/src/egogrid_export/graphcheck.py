@@ -104,6 +104,28 @@ def check_language(
             filled += 1
 
 
+def check_language_batched(
+    directory: Path, layers: int, cases: list[dict[str, np.ndarray]], tolerance: float, worst: dict[str, float]
+) -> None:
+    """All of `cases` in one run of the batched graphs, each against its own reference, for as long as the shortest answer goes on."""
+    parts = [f"{layer}.{part}" for layer in range(layers) for part in ("key", "value")]
+    outputs = ["logits", *(f"present.{part}" for part in parts)]
+    prefill = session(directory, "prefill", "batched")
+    prompts = [_static_prompt(_text_tokens_max(prefill), case) for case in cases]
+    logits, *cache = prefill.run(outputs, {name: np.concatenate([prompt[name] for prompt in prompts]) for name in prompts[0]})
+    del prefill
+    decode = session(directory, "decode", "batched")
+    filled = np.array([prompt["prompt_tokens"][0] for prompt in prompts])
+    for step in range(min(len(case["token_ids"]) for case in cases)):
+        graph = label("decode" if step else "prefill", "batched")
+        for row, case in zip(logits, cases, strict=True):
+            compare(worst, graph, f"step{step}_logits", row, case[f"step{step}_logits"], tolerance)
+        tokens = np.array([[case["token_ids"][step]] for case in cases], dtype=np.int64)
+        past = {f"past.{part}": rows for part, rows in zip(parts, cache, strict=True)}
+        logits, *cache = decode.run(outputs, {"token_id": tokens, "position": filled} | past)
+        filled = filled + 1
+
+
 def _prompt(case: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {"image_features": case["image_features"], "text_ids": case["text_ids"][None]}
 

@@ -65,7 +65,7 @@ def build_prefill(language: Language, weights: WeightsFile) -> GraphBuilder:
     for layer in range(cache.layers):
         q, keys, values = rotated_heads(graph, shape, layer, normed)
         for part, rows in (("key", keys), ("value", values)):
-            present = graph.output(f"present.{layer}.{part}", "f32", cache.dims)
+            present = graph.output(f"present.{layer}.{part}", "f32", cache.dims())
             graph.op("Concat", [rows, zeros], out=present, axis=2)
         if layer + 1 == cache.layers:
             # Only the last token's logits are asked for: from here on it is the only row, and it sees every key.
@@ -87,8 +87,8 @@ def build_decode(language: Language, weights: WeightsFile) -> GraphBuilder:
     x = graph.rows(language.embeddings, token)
     normed = graph.rms_norm(x, "text.0.norm_in", language.norm_eps)
     for layer in range(cache.layers):
-        past = [graph.input(f"past.{layer}.{part}", "f32", cache.dims) for part in ("key", "value")]
-        present = [graph.output(f"present.{layer}.{part}", "f32", cache.dims) for part in ("key", "value")]
+        past = [graph.input(f"past.{layer}.{part}", "f32", cache.dims()) for part in ("key", "value")]
+        present = [graph.output(f"present.{layer}.{part}", "f32", cache.dims()) for part in ("key", "value")]
         mixed = cached_attention(graph, shape, layer, graph.product(normed, f"text.{layer}.qkv"), past, present, lengths)
         normed, x = language.layer_tail(graph, layer, mixed, x)
     language.head(graph, normed, logits)

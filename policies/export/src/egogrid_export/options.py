@@ -11,6 +11,10 @@ from egogrid_export.precision import Precision
 DEPTH_CHOICES = {"sensor": ("sensor",), "estimated": ("estimated",), "both": ("sensor", "estimated")}
 
 
+# Observations that one set of graphs takes at once: more memory each, and little gain beyond.
+BATCH_MAX = 64
+
+
 @dataclass(frozen=True)
 class Options:
     """None where nothing was asked for. `depth`, a key of `DEPTH_CHOICES`, is for family `spatialvla`, and is then what the checkpoint was
@@ -18,7 +22,8 @@ class Options:
 
     `observations`: on how many a precision is measured; `action_bound`: how much it may change normalized actions; `references`: where
     the reference's answers to them are kept for the next export. `grid`, for family `spatialvla`: the grids to adapt it to; `grid_head`:
-    `adapt` or `keep` the head's rows.
+    `adapt` or `keep` the head's rows. `batch`, for family `spatialvla` in a float precision: how many observations a further set of graphs
+    takes at once.
     """
 
     checkpoint: Path
@@ -37,3 +42,4 @@ class Options:
     references: Path | None = None
     grid: Path | None = None
     grid_head: str | None = None
+    batch: int | None = None

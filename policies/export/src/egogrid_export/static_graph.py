@@ -42,6 +42,10 @@ class StaticGraph(GraphBuilder):
     ir_version: int = IR_VERSION
     _typed: dict[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.batch > 1:
+            self.flavour = "batched"
+
     @property
     def dtype(self) -> str:
         """Type of products and of the cache."""
@@ -109,9 +113,24 @@ class StaticGraph(GraphBuilder):
             scores = self.op("Where", [seen, scores, self.constant("unseen", UNSEEN)])
         return self.op("MatMul", [self.narrow(self.op("Softmax", [scores], axis=-1)), values])
 
+    def by_observation(self, values: str) -> str:
+        """`[batch]` or `[batch, n]`, one row for each observation, to what broadcasts over its heads and rows: `[batch, 1, 1, n]`."""
+        return values if self.batch == 1 else self.op("Reshape", [values, self.integers(self.batch, 1, 1, -1)])
+
+    def row_at(self, x: str, places: str, axis: int) -> str:
+        """Of every observation the one row along `axis` (1, or 2 behind heads) that `places` `[batch]` says; the axis stays."""
+        if self.batch == 1:
+            return self.op("Gather", [x, places], axis=axis)
+        if axis == 2:
+            rows = self.row_at(self.op("Transpose", [x], perm=[0, 2, 1, 3]), places, 1)
+            return self.op("Transpose", [rows], perm=[0, 2, 1, 3])
+        return self.op("GatherND", [x, self.op("Reshape", [places, self.integers(self.batch, 1, 1)])], batch_dims=1)
+
     def self_attention(self, normed: str, at: str, heads: int, tokens: int, width: int, bias: str = "") -> str:
         """Of a vision tower, see `attention.self_attention`."""
         head_dim = width // heads
+        if self.batch > 1:
+            return self._self_attentions(normed, at, heads, tokens, width, bias)
         merged = self.op("Reshape", [self.affine(normed, at), self.integers(tokens, 3, heads, head_dim)])
         by_part = self.op("Transpose", [merged], perm=[1, 2, 0, 3])
         parts = [f"{at}.{name}" for name in ("queries", "keys", "values")]
@@ -123,6 +142,21 @@ class StaticGraph(GraphBuilder):
         mixed = self.attend(scores, self.narrow(parts[2]), None)
         rows = self.op("Transpose", [mixed], perm=[0, 2, 1, 3])
         return self.widen(self.op("Reshape", [rows, self.integers(tokens, width)]))
+
+    def _self_attentions(self, normed: str, at: str, heads: int, tokens: int, width: int, bias: str) -> str:
+        """The same of `[batch, tokens, width]`."""
+        head_dim = width // heads
+        merged = self.op("Reshape", [self.affine(normed, at), self.integers(self.batch, tokens, 3 * heads, head_dim)])
+        by_head = self.op("Transpose", [merged], perm=[0, 2, 1, 3])
+        parts = [f"{at}.{name}" for name in ("queries", "keys", "values")]
+        self.op("Split", [by_head, self.integers(heads, heads, heads)], out=parts, axis=1)
+        q = self.op("Mul", [parts[0], self.constant(f"{at}.scale", np.float32(head_dim**-0.5))])
+        scores = self.op("MatMul", [q, self.op("Transpose", [parts[1]], perm=[0, 1, 3, 2])])
+        if bias:
+            scores = self.op("Add", [scores, bias])
+        mixed = self.attend(scores, self.narrow(parts[2]), None)
+        rows = self.op("Transpose", [mixed], perm=[0, 2, 1, 3])
+        return self.widen(self.op("Reshape", [rows, self.integers(self.batch, tokens, width)]))
 
     def _factor(self, name: str) -> str:
         return self.weight_f32(name) if self.exact else self.weight(name)

@@ -17,7 +17,7 @@ from egogrid_export import __version__
 from egogrid_export.attention import CacheShape, head_dim_padded
 from egogrid_export.bundle import write_json, write_manifest
 from egogrid_export.checkpoint import Checkpoint
-from egogrid_export.errors import CheckpointError
+from egogrid_export.errors import CheckpointError, UsageError
 from egogrid_export.graph import GraphBuilder, WeightsFile
 from egogrid_export.language import build_decode, build_prefill
 from egogrid_export.measured import precision_tables
@@ -45,6 +45,9 @@ from egogrid_export.static_language import static_graphs
 def export(checkpoint: Checkpoint, work: Path, options: Options, progress: Progress) -> None:
     """Reads and checks all of the configuration before any weight, then packs, builds, computes the golden cases and compares."""
     config = read_config(checkpoint, options.depth)
+    if options.batch and (config.zoe or not options.precision.is_float):
+        found = "a depth estimator" if config.zoe else f"precision {options.precision.name}"
+        raise UsageError(f"--batch with {found}", "depth of a sensor, and fp32, fp16 or bf16", "leave --batch out, or give --depth sensor")
     processor = read_processor(checkpoint, config)
     tokenizer = read_tokenizer(checkpoint, config, processor.grid)
     check_shapes(checkpoint, config)
@@ -67,13 +70,15 @@ def export(checkpoint: Checkpoint, work: Path, options: Options, progress: Progr
         if config.zoe:
             graphs.append(build_static_depth(config.zoe, config.vision.image_size_px, weights))
         graphs += [build_vision(config, weights, StaticGraph), *static_graphs(text_graphs, weights)]
+        if options.batch:
+            graphs += [build_vision(config, weights, StaticGraph, options.batch), *static_graphs(text_graphs, weights, options.batch)]
     for graph in graphs:
         graph.save(work)
 
     golden = _golden(checkpoint, config, processor, tokenizer, cases, progress)
     if options.check:
         progress.line("check the written graphs")
-        worst = check_graphs(work, config.text.layers, golden, options.precision)
+        worst = check_graphs(work, config.text.layers, golden, options.precision, options.batch)
         widest = max(worst, key=lambda stage: worst[stage])
         progress.line(f"graphs agree with the reference on {len(cases)} cases, largest relative difference {worst[widest]:.0e} ({widest})")
     stored = [as_stored(tensors, config, processor) for tensors in golden]

@@ -37,18 +37,21 @@ def language(config: ModelConfig, cache: CacheShape) -> Language:
     )
 
 
-def build_vision(config: ModelConfig, weights: WeightsFile, kind: type[GraphBuilder] = GraphBuilder) -> GraphBuilder:
+def build_vision(config: ModelConfig, weights: WeightsFile, kind: type[GraphBuilder] = GraphBuilder, batch: int = 1) -> GraphBuilder:
     """Picture and encoded points to image features, with both halves of the sum as further outputs. `kind`: the flavour."""
-    vision, graph = config.vision, kind("vision", weights)
+    vision, graph = config.vision, kind("vision", weights, batch=batch)
     size, side, patches, width = vision.patch_size_px, vision.grid, vision.patches, vision.width
-    pixels = graph.input("pixel_values", "f32", [1, 3, vision.image_size_px, vision.image_size_px])
-    encoding = graph.input("freq_encoding", "f32", [1, patches, config.ego3d.encoding_width])
-    features = graph.output("image_features", "f32", [1, patches, config.text.width])
-    siglip = graph.output("siglip_last_hidden", "f32", [1, patches, width])
-    position = graph.output("pos_embed_3d", "f32", [1, patches, width])
+    pixels = graph.input("pixel_values", "f32", [batch, 3, vision.image_size_px, vision.image_size_px])
+    encoding = graph.input("freq_encoding", "f32", [batch, patches, config.ego3d.encoding_width])
+    features = graph.output("image_features", "f32", [batch, patches, config.text.width])
+    siglip = graph.output("siglip_last_hidden", "f32", [batch, patches, width])
+    position = graph.output("pos_embed_3d", "f32", [batch, patches, width])
 
-    cut = graph.op("Reshape", [pixels, graph.integers(3, side, size, side, size)])
-    rows = graph.op("Reshape", [graph.op("Transpose", [cut], perm=[1, 3, 0, 2, 4]), graph.integers(patches, -1)])
+    # Of one observation rows are those of a matrix, which is what the CPU's Gemm takes.
+    many, front = ([batch], [0]) if batch > 1 else ([], [])
+    cut = graph.op("Reshape", [pixels, graph.integers(*many, 3, side, size, side, size)])
+    by_patch = graph.op("Transpose", [cut], perm=front + [len(front) + axis for axis in (1, 3, 0, 2, 4)])
+    rows = graph.op("Reshape", [by_patch, graph.integers(*many, patches, -1)])
     x = graph.affine(rows, "vision.patch", "position", exact=True)
     for layer in range(vision.layers):
         at = f"vision.{layer}"
@@ -59,12 +62,12 @@ def build_vision(config: ModelConfig, weights: WeightsFile, kind: type[GraphBuil
         x = graph.op("Add", [x, graph.affine(graph.op("Gelu", [hidden], approximate="tanh"), f"{at}.fc2")])
     x = graph.layer_norm(x, "vision.norm", vision.norm_eps)
 
-    points = graph.op("Reshape", [encoding, graph.integers(patches, -1)])
+    points = graph.op("Reshape", [encoding, graph.integers(*many, patches, -1)])
     hidden = graph.layer_norm(graph.affine(points, "ego3d.0", exact=True), "ego3d.1", POSITION_NORM_EPS)
     embedded = graph.affine(graph.op("Relu", [hidden]), "ego3d.3", exact=True)
     projected = graph.affine(graph.op("Add", [x, embedded]), "projector", exact=True)
     for value, name in ((projected, features), (x, siglip), (embedded, position)):
-        graph.op("Reshape", [value, graph.integers(1, patches, -1)], out=name)
+        graph.op("Reshape", [value, graph.integers(batch, patches, -1)], out=name)
     return graph
 
 
@@ -85,7 +88,7 @@ def _layer_tail(graph: GraphBuilder, config: ModelConfig, layer: int, mixed: str
 def _head(graph: GraphBuilder, config: ModelConfig, normed: str, logits: str) -> None:
     """`normed` is already divided by the soft-cap, see `pack`."""
     cap = config.text.final_softcap
-    row = graph.op("Reshape", [normed, graph.integers(1, -1)])
+    row = graph.op("Reshape", [normed, graph.integers(graph.batch, -1)])
     raw = graph.product_by_rows(row, "text.head", out=logits if cap is None else None)
     if cap is not None:
         graph.op("Mul", [graph.op("Tanh", [raw]), graph.constant("final_softcap", np.float32(cap))], out=logits)

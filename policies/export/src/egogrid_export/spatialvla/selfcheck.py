@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from egogrid_export.graphcheck import check_language, compare, label, session
+from egogrid_export.graphcheck import check_language, check_language_batched, compare, label, session
 from egogrid_export.precision import Precision
 
 # Where bins and attractors meet, the estimator multiplies rounding by thousands: two runs of PyTorch differ by centimetres at a few pixels.
@@ -20,7 +20,7 @@ DEPTH_SHARE, DEPTH_TOLERANCE = 0.99, 1e-3
 VISION_STAGES = ["pos_embed_3d", "siglip_last_hidden", "image_features"]
 
 
-def check_graphs(directory: Path, layers: int, cases: list[dict[str, np.ndarray]], precision: Precision) -> dict[str, float]:
+def check_graphs(directory: Path, layers: int, cases: list[dict[str, np.ndarray]], precision: Precision, batch: int | None) -> dict[str, float]:
     """The largest relative difference of each stage, over all flavours; raises at the first that differs too much."""
     worst: dict[str, float] = {}
     estimated = [case for case in cases if "estimated_depth_m" in case]
@@ -34,7 +34,23 @@ def check_graphs(directory: Path, layers: int, cases: list[dict[str, np.ndarray]
                 compare(worst, label("vision", flavour), stage, value, case[stage], tolerance)
         del vision
         check_language(directory, layers, cases, tolerance, worst, flavour)
+    if batch and precision.static_tolerance is not None:
+        _check_batched(directory, layers, cases, batch, precision.static_tolerance, worst)
     return worst
+
+
+def _check_batched(
+    directory: Path, layers: int, cases: list[dict[str, np.ndarray]], batch: int, tolerance: float, worst: dict[str, float]
+) -> None:
+    """Several cases at once, of different prompt lengths where there are; each row against its own reference."""
+    rows = [cases[row % len(cases)] for row in range(batch)]
+    vision = session(directory, "vision", "batched")
+    found = vision.run(VISION_STAGES, {name: np.concatenate([case[name] for case in rows]) for name in ("pixel_values", "freq_encoding")})
+    for stage, values in zip(VISION_STAGES, found, strict=True):
+        for value, case in zip(values, rows, strict=True):
+            compare(worst, label("vision", "batched"), stage, value[None], case[stage], tolerance)
+    del vision
+    check_language_batched(directory, layers, rows, tolerance, worst)
 
 
 def _check_depth(
