@@ -10,8 +10,8 @@ from egogrid_robosuite.env import RobosuiteEnv
 from egogrid_robosuite.experts import ATTEMPTS, expert
 from egogrid_robosuite.looks import is_robot
 from egogrid_robosuite.tasks import TASKS, task_names
-from egogrid_robosuite.units import RPY_RAD_MAX, TRANSLATION_M
 from egogrid_robosuite.worker import RobosuiteSimulator
+from egogrid_worker.osc_pose import RPY_RAD_MAX, TRANSLATION_M
 from egogrid_worker import stress
 from egogrid_worker.stress import Stress
 

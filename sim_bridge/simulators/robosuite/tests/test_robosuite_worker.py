@@ -74,7 +74,7 @@ def test_it_says_what_it_can_do(client):
     info = decode(SimInfo, client.ask("info"))
     assert info.simulator == "robosuite 1.5.2"
     assert info.tasks == list(task_names())
-    assert (info.control_hz, info.translation_m_max, info.rotation_rad_max) == (20.0, 0.05, 0.42)
+    assert (info.control_hz, info.translation_m_max, info.rotation_rad_max) == (20.0, 0.05, 0.63)
     assert (info.width, info.height, info.depth) == (PX, PX, True)
 
 
@@ -99,5 +99,5 @@ def test_the_same_task_and_seed_show_the_same_picture(client):
 
 def test_what_the_robot_cannot_do_is_refused(client):
     start = client.reset("lift", 0)
-    for bad in (move(0.051, 0.0, 0.0), move(0.0, 0.0, 0.0, yaw=0.43)):
+    for bad in (move(0.051, 0.0, 0.0), move(0.0, 0.0, 0.0, yaw=0.64)):
         assert decode(ErrorReply, client.step(start, [bad])).kind == "out_of_range"

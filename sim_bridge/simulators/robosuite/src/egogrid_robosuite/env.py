@@ -1,7 +1,7 @@
 """One robosuite task at a time, in the units of Egogrid.
 
 From: a task name, a seed and physical actions. To: looks, and robosuite's own success, which stays once it was reached.
-Base frame: `world.py`. Units of a step: `units.py`. Pictures: `egogrid_worker.mujoco_camera`.
+Base frame: `world.py`. Units of a step: `egogrid_worker.osc_pose`. Pictures: `egogrid_worker.mujoco_camera`.
 """
 
 import gc
@@ -15,8 +15,8 @@ from egogrid_worker.stress import Stress
 from egogrid_robosuite.camera import COLLISION_GROUP
 from egogrid_robosuite.looks import is_robot
 from egogrid_robosuite.tasks import named
-from egogrid_robosuite.units import controller_input
 from egogrid_robosuite.world import CONTROL_HZ, World
+from egogrid_worker.osc_pose import controller_input
 
 
 class RobosuiteEnv:
@@ -41,7 +41,7 @@ class RobosuiteEnv:
         self._steps, self._solved = 0, False
 
     def step(self, translation_m: np.ndarray, rotation_rad: np.ndarray, gripper: float) -> bool:
-        """Execute one control step of 1/20 s (`units.py`); answers whether the task has been solved. Does not render."""
+        """Execute one control step of 1/20 s (`egogrid_worker.osc_pose`); answers whether the task has been solved. Does not render."""
         self._solved |= self.world().step(controller_input(translation_m, rotation_rad, gripper))
         self._steps += 1
         return self._solved

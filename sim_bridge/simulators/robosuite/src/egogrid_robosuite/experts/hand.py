@@ -1,6 +1,6 @@
 """Moves that bring the hand to a pose: what all experts are made of.
 
-From: where the hand is and where it shall be, base frame. To: `Move`s inside the limits of `units.py`. A step asks for all that is missing,
+From: where the hand is and where it shall be, base frame. To: `Move`s inside the limits of `egogrid_worker.osc_pose`. A step asks for all that is missing,
 up to a limit; the controller comes about a third of the way in a step, so this slows down by itself.
 """
 
@@ -10,12 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from egogrid_robosuite.units import RPY_RAD_MAX, TRANSLATION_M
 from egogrid_robosuite.world import World
+from egogrid_worker.osc_pose import TRANSLATION_M
 
 OPEN, CLOSED = 1.0, 0.0
-_TURN_RAD_MAX = 0.8 * RPY_RAD_MAX
-"""Length of a step's rotation vector; none of its roll, pitch and yaw is then above `RPY_RAD_MAX`."""
+_TURN_RAD_MAX = 0.336
+"""Length of a step's rotation vector: two thirds of what the controller takes about one axis."""
 _FINGERS_ALONG_Y = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
 
 

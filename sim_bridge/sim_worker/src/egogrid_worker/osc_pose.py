@@ -1,9 +1,9 @@
 """Metres, radians and an opening to the seven numbers of robosuite's OSC_POSE controller and gripper.
 
 From: one step of the wire, base frame, rotation as roll, pitch, yaw about static x, y, z. To: `[-1, 1]^7`.
-The controller (`controllers/parts/arm/osc.py`, `input_ref_frame: base`) takes a step in the axes of the robot's base: it
-adds the translation to where the hand is, and multiplies its orientation **from the left** with a rotation vector, so both
-turn about the base's axes, not the hand's. An input of 1 is `TRANSLATION_M` or `ROTATION_RAD`.
+The controller takes a step in the axes of the robot's base: it adds the translation to where the hand is, and multiplies its orientation
+**from the left** with a rotation vector, so both turn about the base's axes, not the hand's. An input of 1 is `TRANSLATION_M` or
+`ROTATION_RAD`. A runtime with `[action]` of such a robot turns what a model said into a step of the wire; this is the way back, to 1e-12.
 The gripper takes only a sign: -1 opens, +1 closes, at its own speed; 0, an opening of one half, holds it where it is.
 """
 
@@ -14,8 +14,8 @@ TRANSLATION_M = 0.05
 """An input of 1; the limit on each axis."""
 ROTATION_RAD = 0.5
 """An input of 1; the limit of the rotation vector on each axis."""
-RPY_RAD_MAX = 0.42
-"""Three angles of this size each are a rotation vector inside `ROTATION_RAD`, whatever their signs; 0.43 are not."""
+RPY_RAD_MAX = 0.63
+"""No rotation vector inside `ROTATION_RAD` has a larger roll, pitch or yaw: the largest is 0.62935, of (0.5, 0.5, 0.5) and its mirror images."""
 _ROUNDING = 1e-6
 
 
@@ -34,9 +34,10 @@ def controller_input(translation_m: np.ndarray, rotation_rad: np.ndarray, grippe
     turn = Rotation.from_euler("xyz", given[3:6]).as_rotvec() / ROTATION_RAD
     if np.abs(turn).max() > 1 + _ROUNDING:
         raise ActionOutOfRange(
-            f"roll, pitch, yaw of {given[3:6].tolist()} rad turn by more than {ROTATION_RAD} rad about an axis; "
-            f"{RPY_RAD_MAX} of each always fit"
+            f"roll, pitch, yaw of {given[3:6].tolist()} rad are the rotation vector {(turn * ROTATION_RAD).tolist()}, "
+            f"of which no component may be above {ROTATION_RAD} rad"
         )
     if not -_ROUNDING <= gripper <= 1 + _ROUNDING:
         raise ActionOutOfRange(f"gripper {gripper} is outside 0 (closed) to 1 (open)")
-    return np.concatenate([move, turn, [1 - 2 * given[6]]])
+    # As the official evaluation of OpenVLA has it: sign(2g - 1), then negated.
+    return np.concatenate([move, turn, [-np.sign(2 * given[6] - 1)]])
