@@ -66,6 +66,14 @@ pub(crate) fn planner(plan: &LockstepPlan, spec: &PolicySpec, rate: ControlRate)
     ScheduleConfig { step_hz, strategy }.checked(spec, rate).map_err(CommandError::usage)
 }
 
+/// How an episode ends that the world did not go on with. What the robot cannot execute is the policy's doing; everything else says nothing about it.
+pub(crate) fn outcome_of(error: &EndpointError) -> Outcome {
+    match error {
+        EndpointError::OutOfRange { .. } => Outcome::SafetyStop { reason: error.to_string() },
+        _ => Outcome::Harness { reason: error.to_string() },
+    }
+}
+
 /// How far an episode has come, whatever ends it.
 #[derive(Debug, Default)]
 pub(crate) struct EpisodeProgress {

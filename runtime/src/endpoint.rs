@@ -49,6 +49,14 @@ pub enum EndpointError {
         /// Its words.
         detail: String,
     },
+    /// A step that the robot cannot execute as asked; it executed nothing.
+    #[error("{peer} cannot execute what was asked for: {detail}")]
+    OutOfRange {
+        /// Who.
+        peer: String,
+        /// Its words.
+        detail: String,
+    },
     /// The transport itself.
     #[error("transport to {peer} failed: {detail}")]
     Transport {

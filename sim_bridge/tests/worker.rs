@@ -126,11 +126,8 @@ fn a_step_beyond_the_simulators_limit_is_refused_and_executes_nothing() {
     rig.sim.send(&safe(&start, [0.0, 0.021, 0.0])).unwrap();
     let refused = rig.sim.observe(PATIENCE).unwrap_err();
     let text = refused.to_string();
-    assert!(matches!(refused, EndpointError::Refused { .. }), "{text}");
-    assert!(
-        text.contains("out_of_range") && text.contains("steps[1].translation y") && text.contains("0.02 m"),
-        "{text}"
-    );
+    assert!(matches!(refused, EndpointError::OutOfRange { .. }), "{text}");
+    assert!(text.contains("steps[1].translation y") && text.contains("0.02 m"), "{text}");
     assert!(
         matches!(rig.sim.send(&safe(&start, [0.0; 3])), Err(EndpointError::Transport { .. })),
         "the episode is over"

@@ -108,13 +108,17 @@ impl<'a> Driver<'a> {
             return Ok(None);
         }
         let outcome = played.unwrap_or_else(|error| {
+            let outcome = lockstep::outcome_of(&error);
+            if !matches!(outcome, Outcome::Harness { .. }) {
+                return outcome;
+            }
             let log = self.running.as_mut().map(|running| {
                 running.broken = true;
                 running.worker.log_tail()
             });
             let log = log.unwrap_or_default();
             tracing::warn!("{} with seed {}: {error}; the end of the simulator's log:\n{log}", job.task, job.seed);
-            Outcome::Harness { reason: error.to_string() }
+            outcome
         });
         let wall = begun.elapsed();
         let spent = [booked.simulator, booked.onnx, booked.runtime, booked.waited];

@@ -18,6 +18,8 @@ use zenoh::liveliness::LivelinessToken;
 use zenoh::query::{ConsolidationMode, Reply};
 use zenoh::sample::SampleKind;
 
+/// Kind of an error reply.
+const OUT_OF_RANGE: &str = "out_of_range";
 /// How long the news of a lost worker may lag behind the end of its query.
 const LOSS_NEWS_MAX: Duration = Duration::from_millis(500);
 /// Zenoh's own clock on a query only has to end it some time after ours did.
@@ -219,6 +221,9 @@ impl WorkerPeer {
             return error;
         }
         match codec::decode::<ErrorReply>(&payload) {
+            Ok(reply) if reply.kind == OUT_OF_RANGE => {
+                EndpointError::OutOfRange { peer: self.name(), detail: reply.detail }
+            }
             Ok(reply) => {
                 EndpointError::Refused { peer: self.name(), detail: format!("{}: {}", reply.kind, reply.detail) }
             }

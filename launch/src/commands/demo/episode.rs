@@ -42,7 +42,7 @@ impl Episode<'_> {
             Ok(()) => self.steps(pipeline, watch, summary, interrupted, &mut progress),
             Err(refused) => Ok(Outcome::SafetyStop { reason: refused.to_string() }),
         };
-        let outcome = ran.unwrap_or_else(|error| Outcome::Harness { reason: error.to_string() });
+        let outcome = ran.unwrap_or_else(|error| lockstep::outcome_of(&error));
         let result = EpisodeResult { outcome, steps: progress.steps, looks: progress.looks };
         watch.episode_ended(&result, progress.last.as_ref());
         result
