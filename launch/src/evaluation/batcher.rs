@@ -8,7 +8,7 @@ use egogrid_runtime::policy::{ActionChunk, BatchPolicy, PolicyError};
 use egogrid_runtime::units::ActionUnits;
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 type Answer = Result<ActionChunk, PolicyError>;
 
@@ -26,8 +26,7 @@ pub(super) struct Batcher {
 struct Waiting {
     /// In the order they came.
     looks: Vec<(u64, Observation)>,
-    /// With the time of the pass that made them.
-    answers: BTreeMap<u64, (Answer, Duration)>,
+    answers: BTreeMap<u64, Answer>,
     /// Somebody leads.
     led: bool,
     tickets: u64,
@@ -45,16 +44,16 @@ impl Batcher {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The answer, and how long its pass took.
-    pub(super) fn infer(&self, observation: &Observation) -> (Answer, Duration) {
+    /// The answer that this look would have got alone.
+    pub(super) fn infer(&self, observation: &Observation) -> Answer {
         let mut waiting = self.lock();
         waiting.tickets += 1;
         let ticket = waiting.tickets;
         waiting.looks.push((ticket, observation.clone()));
         self.changed.notify_all(); // a leader may have waited for this one
         loop {
-            if let Some((answer, passed)) = waiting.answers.remove(&ticket) {
-                return (answer.map(|chunk| ActionChunk { units: self.units, ..chunk }), passed);
+            if let Some(answer) = waiting.answers.remove(&ticket) {
+                return answer.map(|chunk| ActionChunk { units: self.units, ..chunk });
             }
             if waiting.led {
                 waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
@@ -76,12 +75,9 @@ impl Batcher {
         let looks: Vec<(u64, Observation)> = waiting.looks.drain(..size).collect();
         drop(waiting); // others queue up meanwhile
         let observations: Vec<&Observation> = looks.iter().map(|(_, observation)| observation).collect();
-        let begun = Instant::now();
         let answers = self.policy.lock().unwrap_or_else(PoisonError::into_inner).infer_batch(&observations);
-        let passed = begun.elapsed();
         let mut waiting = self.lock();
-        let tickets = looks.iter().map(|(ticket, _)| *ticket);
-        waiting.answers.extend(tickets.zip(answers.into_iter().map(|answer| (answer, passed))));
+        waiting.answers.extend(looks.iter().map(|(ticket, _)| *ticket).zip(answers));
         waiting
     }
 }
@@ -143,7 +139,7 @@ mod tests {
 
     fn answered(batcher: &Batcher, look: u64) {
         let observation = Observation { sequence: look, ..Run::new().observation(8) };
-        let (answer, _) = batcher.infer(&observation);
+        let answer = batcher.infer(&observation);
         assert!(matches!(answer, Err(PolicyError::CannotCommit { tokens, .. }) if tokens as u64 == look), "{answer:?}");
     }
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from egogrid_libero.env import LiberoEnv
 from egogrid_libero.tasks import suites
-from egogrid_libero.units import ROTATION_RAD, TRANSLATION_M
+from egogrid_worker.osc_pose import ROTATION_RAD, TRANSLATION_M
 from official import played
 from scipy.spatial.transform import Rotation
 

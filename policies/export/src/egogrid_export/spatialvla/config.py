@@ -20,7 +20,7 @@ PILLOW_BICUBIC = 3
 # As far as the runtime goes.
 SAMPLES_PER_SIDE_MAX, FREQUENCIES_MAX = 16, 16
 TANH_GELU = ("gelu_pytorch_tanh",)
-EXTENSION_KEYS = {"ego3d_frame", "ego3d_center_m", "ego3d_scale_m", "depth_source", "control_hz", "steps_executed"}
+EXTENSION_KEYS = {"ablation_ego3d", "ego3d_frame", "ego3d_center_m", "ego3d_scale_m", "depth_source", "control_hz", "steps_executed"}
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,8 @@ class ModelConfig:
     rescale: float
     control_hz: float | None
     steps_executed: int | None
+    without_ego3d: bool
+    """Trained without position encoding, for a comparison: what it adds must be zero."""
 
 
 def read_config(checkpoint: Checkpoint, depth: str | None = None) -> ModelConfig:
@@ -131,6 +133,7 @@ def read_config(checkpoint: Checkpoint, depth: str | None = None) -> ModelConfig
         rescale=_rescale(checkpoint, vision),
         control_hz=control_hz(extension),
         steps_executed=extension.integer("steps_executed") if extension.has("steps_executed") else None,
+        without_ego3d=extension.values.get("ablation_ego3d") is False,
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from egogrid_export.attention import pack_rotary, padded_heads
 from egogrid_export.checkpoint import Checkpoint
+from egogrid_export.errors import CheckpointError
 from egogrid_export.graph import WeightsFile
 from egogrid_export.progress import Progress
 from egogrid_export.spatialvla.config import ModelConfig
@@ -35,6 +36,15 @@ def check_shapes(checkpoint: Checkpoint, config: ModelConfig) -> None:
     linears[f"{POSITION_HEAD}.0"] = (width, config.ego3d.encoding_width)
     linears[f"{POSITION_HEAD}.1"] = (width,)
     linears[f"{POSITION_HEAD}.3"] = (width, width)
+    if config.without_ego3d:
+        for part in ("weight", "bias"):
+            name = f"{POSITION_HEAD}.3.{part}"
+            if checkpoint.tensor(name).any():
+                raise CheckpointError(
+                    f"{name} is not zero, and config.json has ablation_ego3d = false",
+                    "zeros: the released graph adds what comes out of it",
+                    "save the checkpoint again with this release's egogrid_train",
+                )
     linears[PROJECTOR] = (text.width, width)
     for name, shape in linears.items():
         expect(f"{name}.weight", shape)

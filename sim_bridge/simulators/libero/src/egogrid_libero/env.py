@@ -1,7 +1,7 @@
 """LIBERO in the units of Egogrid: one task at a time.
 
 From: a task name, a seed (the number of a stored initial state, 0 to 49) and physical actions. To: looks, and LIBERO's own success, which stays once
-it was reached. Base frame: `world.py`. Units of a step: `units.py`. Pictures: `camera.py`.
+it was reached. Base frame: `world.py`. Units of a step: `egogrid_worker.osc_pose`. Pictures: `camera.py`.
 """
 
 import numpy as np
@@ -12,8 +12,8 @@ from egogrid_worker.stress import Stress
 from egogrid_libero import camera
 from egogrid_libero.looks import is_robot
 from egogrid_libero.tasks import named
-from egogrid_libero.units import controller_input
 from egogrid_libero.world import CONTROL_HZ, Sight, World
+from egogrid_worker.osc_pose import controller_input
 
 import mujoco
 
@@ -48,7 +48,7 @@ class LiberoEnv:
         return wanted.instruction
 
     def step(self, translation_m: np.ndarray, rotation_rad: np.ndarray, gripper: float) -> bool:
-        """Execute one control step of 1/20 s (`units.py`); answers whether the task has been solved. Does not render."""
+        """Execute one control step of 1/20 s (`egogrid_worker.osc_pose`); answers whether the task has been solved. Does not render."""
         self._solved |= self.world().step(controller_input(translation_m, rotation_rad, gripper))
         self._steps += 1
         return self._solved
