@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--train-python", type=Path, help="Python with PyTorch and egogrid_train")
     parser.add_argument("--egogrid", type=Path, default=ROOT / "target/release/egogrid")
     parser.add_argument("--tasks", nargs="+", default=["drawer-close", "drawer-open", "door-open", "button-press-topdown", "window-open"])
-    parser.add_argument("--episodes", type=int, default=10, help="per task")
+    parser.add_argument("--episodes", type=int, default=30, help="per task: the more, the less the start of workers counts")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--out", type=Path, default=ROOT / "out/eval-speed")
     args = parser.parse_args()
