@@ -301,7 +301,7 @@ fn tasks(config: &EvalConfig, simulator: &SimulatorConfig) -> Result<Vec<String>
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
 
@@ -312,6 +312,25 @@ mod tests {
             toml::from_str(&format!("simulator = \"s\"\npolicy = {{ bundle = \"x\", stats_key = \"k\" }}\n{rest}"))
                 .unwrap();
         config.checked(toml::from_str(simulator).unwrap())
+    }
+
+    /// Those of the checkout, with the simulators that they name.
+    #[test]
+    fn every_plan_that_ships_is_one() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let files: Vec<_> =
+            std::fs::read_dir(root.join("launch/evals")).unwrap().map(|file| file.unwrap().path()).collect();
+        assert!(files.len() >= 10);
+        for file in files {
+            let named = file.display().to_string();
+            let config: EvalConfig = toml::from_str(&std::fs::read_to_string(&file).unwrap()).expect(&named);
+            let simulator = root.join("sim_bridge/simulators").join(&config.simulator).join("simulator.toml");
+            let simulator: SimulatorConfig =
+                toml::from_str(&std::fs::read_to_string(simulator).unwrap()).expect(&named);
+            assert!(root.join(&simulator.embodiment).is_file(), "{named}");
+            let plan = config.checked(simulator).unwrap_or_else(|error| panic!("{named}: {error}"));
+            assert!(!plan.tasks.is_empty() && plan.steps_max >= 100, "{named}");
+        }
     }
 
     #[test]
