@@ -144,6 +144,7 @@ impl Desk {
 mod tests {
     use super::super::record::tests::record;
     use super::*;
+    use proptest::prelude::*;
 
     fn turn(node: &str, holds: &[u32], records: &[u32]) -> Turn {
         let name = |seed: &u32| ("base".to_owned(), "reach".to_owned(), *seed);
@@ -201,6 +202,90 @@ mod tests {
         assert!(!desk.all_know());
         desk.told_finished("a");
         assert!(desk.all_know());
+    }
+
+    /// What a node does in one turn.
+    #[derive(Debug, Clone)]
+    enum Does {
+        /// Asks for so many, and hears the answer or does not.
+        Takes(usize, bool),
+        /// Brings what it has held longest; the answer is lost, or not.
+        Brings(bool),
+        /// Is killed: the next one under another name begins with nothing.
+        Dies,
+        /// Nobody is heard of for longer than a lease.
+        Sleeps,
+    }
+
+    fn does() -> impl Strategy<Value = Does> {
+        prop_oneof![
+            (1usize..4, any::<bool>()).prop_map(|(count, heard)| Does::Takes(count, heard)),
+            any::<bool>().prop_map(Does::Brings),
+            Just(Does::Dies),
+            Just(Does::Sleeps),
+        ]
+    }
+
+    proptest! {
+        /// Whatever is lost or killed, in whatever order: an episode is done, waits, or comes back, and none waits twice.
+        #[test]
+        fn no_episode_is_lost(turns in prop::collection::vec((0usize..3, does()), 0..200)) {
+            const ALL: u32 = 12;
+            let (mut desk, mut now) = (Desk::default(), Instant::now());
+            let (mut queue, mut done) = ((0..ALL).collect::<Vec<u32>>(), BTreeSet::new());
+            let mut names = [0usize, 1, 2];
+            let mut held: [Vec<u32>; 3] = [vec![], vec![], vec![]];
+            let back = |queue: &mut Vec<u32>, done: &BTreeSet<u32>, jobs: Vec<Job>| {
+                queue.extend(seeds(jobs).into_iter().filter(|seed| !done.contains(seed)));
+            };
+            for (node, action) in turns {
+                let name = names[node].to_string();
+                match action {
+                    Does::Takes(count, heard) => {
+                        back(&mut queue, &done, desk.hear(&turn(&name, &held[node], &[]), now).unwrap());
+                        let given: Vec<u32> = queue.drain(..count.min(queue.len())).collect();
+                        given.iter().for_each(|seed| give(&mut desk, &name, *seed));
+                        if heard {
+                            held[node].extend(given);
+                        }
+                    }
+                    Does::Brings(heard) => {
+                        let brought: Vec<u32> = held[node].first().copied().into_iter().collect();
+                        back(&mut queue, &done, desk.hear(&turn(&name, &held[node], &brought), now).unwrap());
+                        done.extend(brought.iter().copied());
+                        queue.retain(|seed| !done.contains(seed));
+                        if heard {
+                            held[node].retain(|seed| !brought.contains(seed));
+                        }
+                    }
+                    Does::Dies => {
+                        names[node] += 3;
+                        held[node].clear();
+                    }
+                    Does::Sleeps => {
+                        now += LEASE + Duration::from_secs(1);
+                        back(&mut queue, &done, desk.expired(now));
+                    }
+                }
+                let waiting: BTreeSet<u32> = queue.iter().copied().collect();
+                prop_assert_eq!(waiting.len(), queue.len(), "one waits twice");
+            }
+            now += LEASE + Duration::from_secs(1);
+            back(&mut queue, &done, desk.expired(now));
+            let known: BTreeSet<u32> = queue.iter().copied().chain(done).collect();
+            prop_assert_eq!(known.len(), ALL as usize);
+        }
+
+        /// Damaged bytes are refused, and no more.
+        #[test]
+        fn bytes_that_are_no_turn_are_an_error(at in 0usize..400, byte in any::<u8>()) {
+            let mut bytes = serde_json::to_vec(&turn("a", &[1, 2], &[3])).unwrap();
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            if let Ok(read) = serde_json::from_slice::<Turn>(&bytes) {
+                let _ = Desk::default().hear(&read, Instant::now());
+            }
+        }
     }
 
     #[test]
