@@ -96,7 +96,8 @@ impl Prepared {
         if let Some(stats_key) = &plan.stats_key {
             embodiment.stats_key.clone_from(stats_key);
         }
-        let provider = assemble::provider(common)?.to_string();
+        let graphs = common.graphs.as_deref().unwrap_or("of the provider");
+        let provider = format!("{}, graphs {graphs}", assemble::provider(common)?);
         Ok(Self { plan, embodiment, bundles, python, base: base.to_path_buf(), provider })
     }
 

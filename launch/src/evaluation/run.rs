@@ -77,8 +77,9 @@ pub fn evaluate(common: &Common, settings: &Settings<'_>) -> CommandResult<Evalu
     };
     let (first, header) = prepared.first(&shared, &text)?;
     let header = EvalHeader { stop: prepared.stop_rule(&header)?, ..header };
-    let (journal, run) = Journal::open(settings.out, &header).map_err(CommandError::usage)?;
+    // First: where nobody can listen, nothing is begun.
     let mut counter = settings.serve.map(|link| Counter::open(link, &header)).transpose()?;
+    let (journal, run) = Journal::open(settings.out, &header).map_err(CommandError::usage)?;
     let resumed = run.episodes.len();
     let jobs = jobs(plan, &journal);
     let bar = progress_bar(jobs.len() + resumed, resumed);
