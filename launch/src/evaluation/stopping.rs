@@ -66,9 +66,14 @@ pub struct Decision {
     pub last_seed: Option<u32>,
     /// Rates that were not ruled out at any time; of pairs, the share of those that differ which this run won.
     pub interval: Option<Interval>,
+    /// Of the mean, 95 %, where the run was stopped by what it said itself: an interval for a fixed number of episodes would be too narrow.
+    pub of_mean: Option<Interval>,
     /// In words.
     pub words: String,
 }
+
+/// Error rate of an interval of 95 %.
+const OF_MEAN: f64 = 0.05;
 
 /// One arm's records so far.
 #[derive(Debug)]
@@ -164,8 +169,15 @@ impl<'a> Watcher<'a> {
             rounds: self.looked,
             last_seed: self.last_seed(),
             interval: sequential::interval(self.counts, self.error),
+            of_mean: self.of_mean(),
             words: self.words(),
         }
+    }
+
+    fn of_mean(&self) -> Option<Interval> {
+        let stopped = matches!(self.rule.asks, Asks::Bar(_)) && self.verdict != Verdict::Open;
+        let error = ErrorRate::new(OF_MEAN).ok().filter(|_| stopped)?;
+        sequential::interval(self.counts, error)
     }
 
     fn words(&self) -> String {
@@ -281,6 +293,7 @@ mod tests {
         assert_eq!((decision.verdict, decision.rounds, decision.last_seed), (Verdict::Below, 2, Some(1)));
         assert_eq!(episodes.len(), 4, "what ran ahead is not counted");
         assert!(decision.words.contains("below 75 %") && decision.interval.unwrap()[1] < 0.75, "{}", decision.words);
+        assert_eq!(decision.of_mean, decision.interval, "both at 5 %");
         records.reverse();
         assert_eq!(played(&header, &records).0, decision);
         assert_eq!(played(&header, &records).1.len(), 4);
@@ -293,6 +306,7 @@ mod tests {
         // The first round lacks a task: nothing after it is looked at.
         let (decision, episodes) = played(&header, &all[1..]);
         assert_eq!((decision.verdict, decision.rounds, episodes.len()), (Verdict::Open, 0, 19));
+        assert_eq!(decision.of_mean, None);
         // A harness failure ends the wait for it, and its round decides nothing.
         let failed = EpisodeRecord { outcome: Outcome::Harness { reason: "gone".to_owned() }, ..all[0].clone() };
         let (decision, _) = played(&header, &[&[failed], &all[1..]].concat());

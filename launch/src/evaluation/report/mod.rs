@@ -69,7 +69,7 @@ pub struct TaskReport {
 pub struct SuiteReport {
     /// Every task weighs the same. None while a task has no episode.
     pub mean: Option<f64>,
-    /// 95 %.
+    /// 95 %; of a run that was stopped by its bar, of all rates that were not ruled out at any time.
     pub interval: Option<Interval>,
     /// As many episodes of one kind would be as sure.
     pub effective_episodes: Option<f64>,
@@ -194,7 +194,7 @@ fn arm(tasks: &[String], episodes: &[EpisodeRecord], name: &str, stop: Option<De
     let episodes = sum(|task| task.episodes);
     let suite = SuiteReport {
         mean: mean.map(|suite| suite.mean),
-        interval: mean.map(|suite| suite.interval),
+        interval: stop.as_ref().and_then(|stop| stop.of_mean).or(mean.map(|suite| suite.interval)),
         effective_episodes: mean.map(|suite| suite.effective_episodes),
         successes: sum(|task| task.successes),
         episodes,
