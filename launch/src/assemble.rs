@@ -177,8 +177,7 @@ pub fn policy_with(
     sketching: bool,
 ) -> CommandResult<Box<dyn Policy>> {
     let load = if sketching { registry::load_sketching } else { registry::load_with_depth };
-    load(environment, bundle, options, depth)
-        .map_err(|error: LoadError| CommandError::missing_if(error.is_missing(), error))
+    load(environment, bundle, options, depth).map_err(not_loaded)
 }
 
 /// The policy for several observations at once.
@@ -191,8 +190,11 @@ pub fn batched(
     options: &LoadOptions,
     depth: SensorRules,
 ) -> CommandResult<Box<dyn BatchPolicy>> {
-    registry::load_batched(environment, bundle, options, depth)
-        .map_err(|error: LoadError| CommandError::missing_if(error.is_missing(), error))
+    registry::load_batched(environment, bundle, options, depth).map_err(not_loaded)
+}
+
+fn not_loaded(error: LoadError) -> CommandError {
+    CommandError::missing_if(error.is_missing(), error)
 }
 
 /// [`policy_with`], for a robot: its depth camera and its units.

@@ -6,7 +6,12 @@ use egogrid_runtime::stage::Stage;
 
 /// ONNX Runtime failed in `stage`.
 pub(crate) fn failed(stage: Stage) -> impl Fn(ExecutionError) -> PolicyError {
-    move |error| match error {
+    move |error| failed_for(stage, &error)
+}
+
+/// The same for one of several that the failure is about.
+pub(crate) fn failed_for(stage: Stage, error: &ExecutionError) -> PolicyError {
+    match error {
         ExecutionError::Cancelled { .. } => PolicyError::Cancelled { stage },
         error => PolicyError::Execution { stage, message: error.to_string() },
     }

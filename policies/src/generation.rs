@@ -5,7 +5,7 @@
 
 use crate::decoder::Decoder;
 use crate::failure::failed;
-use crate::greedy;
+use crate::greedy::{self, Choice};
 use crate::watch::{StageOutput, Watch};
 use egogrid_runtime::policy::PolicyError;
 use egogrid_runtime::schedule::Token;
@@ -17,6 +17,14 @@ pub(crate) struct Generation {
     pub(crate) token_ids: Vec<u32>,
     pub(crate) confidence: Vec<f32>,
     pub(crate) runner_up: Vec<(u32, f32)>,
+}
+
+impl Generation {
+    pub(crate) fn push(&mut self, choice: Choice) {
+        self.token_ids.push(choice.id);
+        self.confidence.push(choice.probability);
+        self.runner_up.push(choice.runner_up);
+    }
 }
 
 /// Generates `token_count` ids; `require` checks the last of those so far.
@@ -61,9 +69,7 @@ pub(crate) fn generate_from(
                 Some(token) => greedy::weigh(logits, token.id).ok_or(PolicyError::NotFinite { stage, what: "logits" }),
             }
         })?;
-        generation.token_ids.push(choice.id);
-        generation.confidence.push(choice.probability);
-        generation.runner_up.push(choice.runner_up);
+        generation.push(choice);
         if let Err(error) = require(&generation.token_ids) {
             watch.show(StageOutput::TokenIds(&generation.token_ids));
             return Err(if position < committed.len() { refused(error.to_string()) } else { error });

@@ -4,7 +4,7 @@
 //! many are there as fit, or the delay is over, runs the pass for all of them, and hands out the answers.
 
 use egogrid_runtime::observation::Observation;
-use egogrid_runtime::policy::{ActionChunk, BatchPolicy, PolicyError};
+use egogrid_runtime::policy::{ActionChunk, BatchPolicy, PolicyError, PolicySpec};
 use egogrid_runtime::units::ActionUnits;
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ type Answer = Result<ActionChunk, PolicyError>;
 
 /// One policy, and who waits for it.
 pub(super) struct Batcher {
-    policy: Mutex<Box<dyn BatchPolicy>>,
+    spec: PolicySpec,
     units: ActionUnits,
     size_max: usize,
     delay: Duration,
@@ -22,22 +22,26 @@ pub(super) struct Batcher {
     changed: Condvar,
 }
 
-#[derive(Default)]
 struct Waiting {
+    /// Away while somebody leads.
+    policy: Option<Box<dyn BatchPolicy>>,
     /// In the order they came.
     looks: Vec<(u64, Observation)>,
     answers: BTreeMap<u64, Answer>,
-    /// Somebody leads.
-    led: bool,
     tickets: u64,
 }
 
 impl Batcher {
     /// `workers` of one robot with these `units`: more looks than workers never come.
     pub(super) fn new(policy: Box<dyn BatchPolicy>, (units, workers): (ActionUnits, usize), delay: Duration) -> Self {
-        let size_max = policy.batch_max().min(workers).max(1);
-        let (policy, waiting, changed) = (Mutex::new(policy), Mutex::default(), Condvar::new());
-        Self { policy, units, size_max, delay, waiting, changed }
+        let (spec, size_max) = (policy.spec().clone(), policy.batch_max().min(workers).max(1));
+        let waiting = Waiting { policy: Some(policy), looks: Vec::new(), answers: BTreeMap::new(), tickets: 0 };
+        Self { spec, units, size_max, delay, waiting: Mutex::new(waiting), changed: Condvar::new() }
+    }
+
+    /// What the policy is.
+    pub(super) fn spec(&self) -> &PolicySpec {
+        &self.spec
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -55,19 +59,19 @@ impl Batcher {
             if let Some(answer) = waiting.answers.remove(&ticket) {
                 return answer.map(|chunk| ActionChunk { units: self.units, ..chunk });
             }
-            if waiting.led {
-                waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
-            } else {
-                waiting.led = true;
-                waiting = self.lead(waiting);
-                waiting.led = false;
-                self.changed.notify_all();
-            }
+            waiting = match waiting.policy.take() {
+                Some(policy) => self.lead(policy, waiting),
+                None => self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+            };
         }
     }
 
     /// Waits for company, runs one pass, leaves the answers.
-    fn lead<'a>(&'a self, waiting: MutexGuard<'a, Waiting>) -> MutexGuard<'a, Waiting> {
+    fn lead<'a>(
+        &'a self,
+        mut policy: Box<dyn BatchPolicy>,
+        waiting: MutexGuard<'a, Waiting>,
+    ) -> MutexGuard<'a, Waiting> {
         let few = |waiting: &mut Waiting| waiting.looks.len() < self.size_max;
         let (mut waiting, _) =
             self.changed.wait_timeout_while(waiting, self.delay, few).unwrap_or_else(PoisonError::into_inner);
@@ -75,9 +79,11 @@ impl Batcher {
         let looks: Vec<(u64, Observation)> = waiting.looks.drain(..size).collect();
         drop(waiting); // others queue up meanwhile
         let observations: Vec<&Observation> = looks.iter().map(|(_, observation)| observation).collect();
-        let answers = self.policy.lock().unwrap_or_else(PoisonError::into_inner).infer_batch(&observations);
+        let answers = policy.infer_batch(&observations);
         let mut waiting = self.lock();
+        waiting.policy = Some(policy);
         waiting.answers.extend(looks.iter().map(|(ticket, _)| *ticket).zip(answers));
+        self.changed.notify_all();
         waiting
     }
 }
@@ -87,7 +93,6 @@ impl Batcher {
 mod tests {
     use super::*;
     use crate::view::testing::Run;
-    use egogrid_runtime::policy::PolicySpec;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -2,7 +2,6 @@
 //!
 //! From: a [`Link`]. To: records in the journal before their node hears that they arrived.
 
-use super::crew::Jobs;
 use super::desk::{Answer, Desk, HOLDS_MAX, TURN_KEY, Turn};
 use super::keeper::Keeper;
 use super::plan::Plan;
@@ -71,17 +70,11 @@ impl Counter {
     ///
     /// # Errors
     /// The journal's.
-    pub(super) fn serve(
-        &mut self,
-        plan: &Plan,
-        keeper: &mut Keeper<'_>,
-        jobs: &Jobs,
-        wait_max: Duration,
-    ) -> CommandResult {
-        jobs.refill(self.desk.expired(Instant::now()));
+    pub(super) fn serve(&mut self, plan: &Plan, keeper: &mut Keeper<'_>, wait_max: Duration) -> CommandResult {
+        keeper.jobs.refill(self.desk.expired(Instant::now()));
         let mut errand = self.server.next(wait_max);
         while let Some(asked) = errand {
-            self.answer(plan, keeper, jobs, asked)?;
+            self.answer(plan, keeper, asked)?;
             errand = self.server.next(Duration::ZERO);
         }
         Ok(())
@@ -91,37 +84,27 @@ impl Counter {
     ///
     /// # Errors
     /// The journal's.
-    pub(super) fn close(&mut self, plan: &Plan, keeper: &mut Keeper<'_>, jobs: &Jobs) -> CommandResult {
+    pub(super) fn close(&mut self, plan: &Plan, keeper: &mut Keeper<'_>) -> CommandResult {
         let begun = Instant::now();
         while !self.desk.all_know() && begun.elapsed() < CLOSE_MAX {
-            self.serve(plan, keeper, jobs, Duration::from_millis(100))?;
+            self.serve(plan, keeper, Duration::from_millis(100))?;
         }
         Ok(())
     }
 
-    fn answer(&mut self, plan: &Plan, keeper: &mut Keeper<'_>, jobs: &Jobs, errand: Errand) -> CommandResult {
-        let answer = match serde_json::from_slice::<Turn>(errand.payload()) {
-            Ok(turn) => match self.turn(plan, keeper, jobs, turn)? {
-                Ok(answer) => answer,
-                Err(refused) => Answer { refused: Some(refused), ..Answer::default() },
-            },
-            Err(error) => Answer {
-                refused: Some(format!("a turn that cannot be read: {error}; both sides need the same egogrid")),
-                ..Answer::default()
-            },
+    fn answer(&mut self, plan: &Plan, keeper: &mut Keeper<'_>, errand: Errand) -> CommandResult {
+        let answered = match serde_json::from_slice::<Turn>(errand.payload()) {
+            Ok(turn) => self.turn(plan, keeper, turn)?,
+            Err(error) => Err(format!("a turn that cannot be read: {error}; both sides need the same egogrid")),
         };
+        let answer = answered.unwrap_or_else(|refused| Answer { refused: Some(refused), ..Answer::default() });
         let bytes = serde_json::to_vec(&answer).map_err(|error| CommandError::usage(anyhow!(error)))?;
         errand.answer(bytes);
         Ok(())
     }
 
-    fn turn(
-        &mut self,
-        plan: &Plan,
-        keeper: &mut Keeper<'_>,
-        jobs: &Jobs,
-        turn: Turn,
-    ) -> CommandResult<Result<Answer, String>> {
+    fn turn(&mut self, plan: &Plan, keeper: &mut Keeper<'_>, turn: Turn) -> CommandResult<Result<Answer, String>> {
+        let jobs = keeper.jobs;
         if turn.plan_sha256 != self.plan_sha256 {
             let short = |digest: &str| digest.chars().take(12).collect::<String>();
             return Ok(Err(format!(
@@ -150,7 +133,7 @@ impl Counter {
         let free = HOLDS_MAX.saturating_sub(turn.holds.len()).min(turn.wants);
         while answer.episodes.len() < free {
             let Some(job) = jobs.lock().pop_front() else { break };
-            if keeper.is_over(&job) {
+            if jobs.is_over(&job) {
                 keeper.passed_over();
                 continue;
             }

@@ -3,10 +3,9 @@
 //! From: [`Jobs`]. To: [`Told`], to whoever keeps the journal or brings records to it.
 
 use super::driver::{Driver, Job, Shared};
-use super::keeper::Over;
 use super::record::EpisodeRecord;
 use crate::exit::{CommandError, CommandResult};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -21,6 +20,8 @@ pub(super) struct Jobs {
     queue: Mutex<VecDeque<Job>>,
     /// Something came, or all is over.
     changed: Condvar,
+    /// Of arms that are decided: the last seed that counts, by index.
+    decided: Mutex<BTreeMap<usize, u32>>,
     ended: AtomicBool,
     /// More may come: an empty queue is waited on.
     refilled: bool,
@@ -36,7 +37,13 @@ pub(super) enum Told {
 
 impl Jobs {
     pub(super) fn new(queue: VecDeque<Job>, refilled: bool) -> Self {
-        Self { queue: Mutex::new(queue), changed: Condvar::new(), ended: AtomicBool::new(false), refilled }
+        Self {
+            queue: Mutex::new(queue),
+            changed: Condvar::new(),
+            decided: Mutex::default(),
+            ended: AtomicBool::new(false),
+            refilled,
+        }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, VecDeque<Job>> {
@@ -47,6 +54,17 @@ impl Jobs {
     pub(super) fn refill(&self, jobs: impl IntoIterator<Item = Job>) {
         self.lock().extend(jobs);
         self.changed.notify_all();
+    }
+
+    /// Nothing of `arm` after `last_seed` counts any more.
+    pub(super) fn decide(&self, arm: usize, last_seed: u32) {
+        self.decided.lock().unwrap_or_else(PoisonError::into_inner).insert(arm, last_seed);
+    }
+
+    /// Whether a job is of a decided arm, and need not be run.
+    pub(super) fn is_over(&self, job: &Job) -> bool {
+        let lasts = self.decided.lock().unwrap_or_else(PoisonError::into_inner);
+        lasts.get(&job.arm).is_some_and(|last| job.seed > *last)
     }
 
     /// The next one; waits where more may come.
@@ -72,7 +90,7 @@ impl Jobs {
 pub(super) fn with_crew<'a>(
     (shared, workers): (&'a Shared<'a>, usize),
     first: Driver<'a>,
-    (jobs, over): (&Jobs, &Over),
+    jobs: &Jobs,
     then: impl FnOnce(&Receiver<Told>) -> CommandResult,
 ) -> CommandResult {
     let (tell, told) = channel();
@@ -82,7 +100,7 @@ pub(super) fn with_crew<'a>(
             let (tell, own) = (tell.clone(), first.take());
             scope.spawn(move || {
                 let driver = own.map_or_else(|| Driver::new(shared, index), Ok);
-                if let Err(error) = driver.and_then(|driver| drive(shared, driver, (jobs, over), &tell)) {
+                if let Err(error) = driver.and_then(|driver| drive(shared, driver, jobs, &tell)) {
                     // Nobody listens only when the run has ended already.
                     let _ = tell.send(Told::Failed(error));
                 }
@@ -96,14 +114,9 @@ pub(super) fn with_crew<'a>(
 }
 
 /// One worker's thread.
-fn drive(
-    shared: &Shared<'_>,
-    mut driver: Driver<'_>,
-    (jobs, over): (&Jobs, &Over),
-    tell: &Sender<Told>,
-) -> CommandResult {
+fn drive(shared: &Shared<'_>, mut driver: Driver<'_>, jobs: &Jobs, tell: &Sender<Told>) -> CommandResult {
     while let Some(job) = jobs.next(shared.interrupted) {
-        if over.is_over(&job) {
+        if jobs.is_over(&job) {
             let _ = tell.send(Told::PassedOver); // nobody listens only when the run has ended
             continue;
         }

@@ -8,7 +8,6 @@ use super::counter::Link;
 use super::crew::{Jobs, Told, with_crew};
 use super::desk::{Answer, HOLDS_MAX, RECORDS_MAX, TURN_KEY, Turn};
 use super::driver::{Job, Shared};
-use super::keeper::Over;
 use super::prepared::{Prepared, pools};
 use super::record::{EpisodeName, EpisodeRecord};
 use crate::assemble;
@@ -83,8 +82,8 @@ pub fn join(common: &Common, joining: &Joining<'_>) -> CommandResult<usize> {
         heard: Instant::now(),
         hold_max: (workers * (1 + AHEAD)).min(HOLDS_MAX),
     };
-    let (jobs, over) = (Jobs::new(VecDeque::new(), true), Over::default());
-    with_crew((&shared, workers), first, (&jobs, &over), |told| courier.run(&jobs, told))?;
+    let jobs = Jobs::new(VecDeque::new(), true);
+    with_crew((&shared, workers), first, &jobs, |told| courier.run(&jobs, told))?;
     Ok(courier.brought)
 }
 
@@ -113,7 +112,7 @@ impl Courier<'_> {
             match told.recv_timeout(next.saturating_duration_since(Instant::now()).min(ASK_AGAIN)) {
                 Ok(Told::Episode(record)) => {
                     self.found.push(*record);
-                    next = next.min(Instant::now());
+                    next = Instant::now();
                     // What ended at the same moment goes the same way.
                     while let Ok(Told::Episode(record)) = told.try_recv() {
                         self.found.push(*record);
@@ -152,15 +151,15 @@ impl Courier<'_> {
     /// Says what it holds, brings what it found, gets more.
     fn turn(&mut self) -> Result<Answer, EndpointError> {
         let link = self.joining.link;
-        if self.session.is_none() {
-            let opened = link.open(true);
-            self.session = Some(opened.map_err(|error| EndpointError::Transport {
-                peer: link.endpoint.clone(),
-                detail: format!("{:#}", error.error),
-            })?);
-        }
-        let Some(session) = &self.session else {
-            return Err(EndpointError::Transport { peer: link.endpoint.clone(), detail: "not connected".to_owned() });
+        let session = match &self.session {
+            Some(session) => session.clone(),
+            None => {
+                let opened = link.open(true).map_err(|error| EndpointError::Transport {
+                    peer: link.endpoint.clone(),
+                    detail: format!("{:#}", error.error),
+                })?;
+                self.session.insert(opened).clone()
+            }
         };
         let records: Vec<EpisodeRecord> = self.found.iter().take(RECORDS_MAX).cloned().collect();
         let turn = Turn {
@@ -175,7 +174,7 @@ impl Courier<'_> {
             detail: error.to_string(),
         };
         let payload = serde_json::to_vec(&turn).map_err(unreadable)?;
-        let answer = run_errand(session, &link.name, TURN_KEY, payload, ANSWER_MAX)?;
+        let answer = run_errand(&session, &link.name, TURN_KEY, payload, ANSWER_MAX)?;
         let answer: Answer = serde_json::from_slice(&answer).map_err(unreadable)?;
         // Heard: the journal has them.
         if answer.refused.is_none() {

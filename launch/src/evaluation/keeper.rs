@@ -3,7 +3,7 @@
 //! From: records, in the order they end. To: the journal first; everything else is counted again from it.
 
 use super::arms::Arm;
-use super::driver::Job;
+use super::crew::Jobs;
 use super::journal::Journal;
 use super::plan::Plan;
 use super::record::{EpisodeName, EpisodeRecord, EvalHeader, EvalRun};
@@ -13,7 +13,6 @@ use crate::assemble;
 use crate::exit::{CommandError, CommandResult};
 use indicatif::ProgressBar;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
 pub(super) fn progress_bar(episodes: usize, resumed: usize) -> ProgressBar {
     let bar = ProgressBar::new(episodes as u64).with_style(assemble::style(
@@ -24,28 +23,13 @@ pub(super) fn progress_bar(episodes: usize, resumed: usize) -> ProgressBar {
     bar
 }
 
-/// Arms that are decided: the last seed that counts, by index.
-#[derive(Default)]
-pub(super) struct Over(Mutex<BTreeMap<usize, u32>>);
-
-impl Over {
-    fn after(&self, arm: usize, last_seed: u32) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(arm, last_seed);
-    }
-
-    pub(super) fn is_over(&self, job: &Job) -> bool {
-        let lasts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lasts.get(&job.arm).is_some_and(|last| job.seed > *last)
-    }
-}
-
 /// The journal, and what is known so far.
 pub(super) struct Keeper<'a> {
     journal: Journal,
     pub(super) run: EvalRun,
     /// By arm; none without a rule.
     watchers: BTreeMap<String, (usize, Watcher<'a>)>,
-    over: &'a Over,
+    pub(super) jobs: &'a Jobs,
     /// Of all arms and tasks together: what the progress bar says.
     counts: Counts,
     pub(super) bar: &'a ProgressBar,
@@ -58,13 +42,13 @@ impl<'a> Keeper<'a> {
     pub(super) fn new(
         plan: &Plan,
         header: &'a EvalHeader,
-        over: &'a Over,
         (journal, run): (Journal, EvalRun),
-        (bar, left): (&'a ProgressBar, usize),
+        (jobs, bar): (&'a Jobs, &'a ProgressBar),
     ) -> Self {
         let watched = |(index, arm): (usize, &Arm)| Some((arm.name.clone(), (index, Watcher::of(header)?)));
         let watchers = plan.arms.iter().enumerate().filter_map(watched).collect();
-        let mut keeper = Self { journal, run, watchers, over, counts: Counts::default(), bar, left };
+        let left = jobs.lock().len();
+        let mut keeper = Self { journal, run, watchers, jobs, counts: Counts::default(), bar, left };
         for record in std::mem::take(&mut keeper.run.episodes) {
             keeper.know(record);
         }
@@ -78,7 +62,7 @@ impl<'a> Keeper<'a> {
         if let Some((index, watcher)) = self.watchers.get_mut(&record.arm) {
             watcher.add(&record);
             if let Some(last_seed) = watcher.last_seed() {
-                self.over.after(*index, last_seed);
+                self.jobs.decide(*index, last_seed);
             }
         }
         self.run.episodes.push(record);
@@ -87,11 +71,6 @@ impl<'a> Keeper<'a> {
     pub(super) fn passed_over(&mut self) {
         self.left -= 1;
         self.bar.inc(1);
-    }
-
-    /// Whether its arm is decided.
-    pub(super) fn is_over(&self, job: &Job) -> bool {
-        self.over.is_over(job)
     }
 
     /// Whether this episode is done.

@@ -32,9 +32,10 @@ impl PolicyPool {
         Some(Self { spec, free: Mutex::new(copies), returned: Condvar::new(), batcher: None })
     }
 
-    /// The same, and looks that commit to nothing go through `batcher`.
-    pub(super) fn batching(self, batcher: Batcher) -> Self {
-        Self { batcher: Some(batcher), ..self }
+    /// Looks go through `batcher`, but those that commit to something: they need `copies`.
+    pub(super) fn batching(batcher: Batcher, copies: Vec<Box<dyn Policy>>) -> Self {
+        let spec = batcher.spec().clone();
+        Self { spec, free: Mutex::new(copies), returned: Condvar::new(), batcher: Some(batcher) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Box<dyn Policy>>> {

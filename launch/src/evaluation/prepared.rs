@@ -11,7 +11,7 @@ use super::record::{ArmPolicy, EvalHeader, FORMAT};
 use super::stopping::{Asks, StopRule};
 use super::{comparison, journal};
 use crate::assemble;
-use crate::cli::Common;
+use crate::cli::{Common, Strategy};
 use crate::exit::{CommandError, CommandResult};
 use crate::lockstep::{self, LockstepPlan};
 use anyhow::{Context, anyhow};
@@ -31,12 +31,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub(super) struct Prepared {
     pub(super) plan: Plan,
     pub(super) embodiment: Embodiment,
-    pub(super) bundles: BTreeMap<PathBuf, Bundle>,
+    bundles: BTreeMap<PathBuf, Bundle>,
     pub(super) python: PathBuf,
     /// Where the plan lies: its paths are relative to it.
-    pub(super) base: PathBuf,
+    base: PathBuf,
     /// What the graphs run on; another one adds in another order.
-    pub(super) provider: String,
+    provider: String,
 }
 
 impl Prepared {
@@ -203,20 +203,21 @@ pub(super) fn pools(common: &Common, prepared: &Prepared) -> CommandResult<BTree
         let options = LoadOptions { stats_key, graph, preprocessing: None };
         let robot = (prepared.embodiment.depth, prepared.embodiment.units);
         let load = |_| assemble::policy_of_robot(&environment, bundle, &options, robot, false);
-        let copies = (0..plan.run.policies.min(plan.run.workers)).map(load).collect::<CommandResult<Vec<_>>>()?;
-        let Some(pool) = PolicyPool::of(copies) else { continue };
-        let pool = match plan.run.batch_delay_ms {
-            None => pool,
+        // In batched passes nobody can commit: only who does needs a copy then.
+        let commits =
+            |arm: &Arm| arm.schedule.strategy == Strategy::Committed && arm.actor == Actor::Bundle(path.clone());
+        let needed = plan.run.batch_delay_ms.is_none() || plan.arms.iter().any(commits);
+        let count = if needed { plan.run.policies.min(plan.run.workers) } else { 0 };
+        let copies = (0..count).map(load).collect::<CommandResult<Vec<_>>>()?;
+        let pool = match plan.run.batch_delay_ms.filter(|_| plan.run.workers > 0) {
+            None => PolicyPool::of(copies),
             Some(delay_ms) => {
                 let batched = assemble::batched(&environment, bundle, &options, robot.0)?;
-                pool.batching(Batcher::new(
-                    batched,
-                    (robot.1, plan.run.workers),
-                    Duration::from_secs_f64(delay_ms * 1e-3),
-                ))
+                let delay = Duration::from_secs_f64(delay_ms * 1e-3);
+                Some(PolicyPool::batching(Batcher::new(batched, (robot.1, plan.run.workers), delay), copies))
             }
         };
-        pools.insert(path.clone(), pool);
+        pools.extend(pool.map(|pool| (path.clone(), pool)));
     }
     Ok(pools)
 }

@@ -7,7 +7,7 @@ use super::counter::{Counter, Link};
 use super::crew::{Jobs, Told, with_crew};
 use super::driver::{Job, Shared};
 use super::journal::Journal;
-use super::keeper::{Keeper, Over, progress_bar};
+use super::keeper::{Keeper, progress_bar};
 use super::plan::Plan;
 use super::prepared::{Prepared, pools};
 use super::record::{EvalHeader, EvalRun};
@@ -83,13 +83,11 @@ pub fn evaluate(common: &Common, settings: &Settings<'_>) -> CommandResult<Evalu
     let resumed = run.episodes.len();
     let jobs = jobs(plan, &journal);
     let bar = progress_bar(jobs.len() + resumed, resumed);
-    let (header, over) = (run.header.clone(), Over::default());
-    let mut keeper = Keeper::new(plan, &header, &over, (journal, run), (&bar, jobs.len()));
+    let header = run.header.clone();
     let workers = plan.run.workers.min(jobs.len().max(1));
     let jobs = Jobs::new(jobs, counter.is_some());
-    let ran = with_crew((&shared, workers), first, (&jobs, &over), |told| {
-        keep(&shared, &mut keeper, told, counter.as_mut().map(|counter| (counter, &jobs)))
-    });
+    let mut keeper = Keeper::new(plan, &header, (journal, run), (&jobs, &bar));
+    let ran = with_crew((&shared, workers), first, &jobs, |told| keep(&shared, &mut keeper, told, counter.as_mut()));
     bar.finish_and_clear();
     let Keeper { run, left, .. } = keeper;
     ran?;
@@ -117,7 +115,7 @@ fn keep(
     shared: &Shared<'_>,
     keeper: &mut Keeper<'_>,
     told: &Receiver<Told>,
-    mut counter: Option<(&mut Counter, &Jobs)>,
+    mut counter: Option<&mut Counter>,
 ) -> CommandResult {
     loop {
         let wait = if counter.is_some() { Duration::ZERO } else { TURN };
@@ -132,10 +130,10 @@ fn keep(
         if shared.interrupted.load(Ordering::Relaxed) {
             return Ok(());
         }
-        if let Some((counter, jobs)) = &mut counter {
-            counter.serve(shared.plan, keeper, jobs, COUNTER_TURN)?;
+        if let Some(counter) = &mut counter {
+            counter.serve(shared.plan, keeper, COUNTER_TURN)?;
             if keeper.left == 0 {
-                return counter.close(shared.plan, keeper, jobs);
+                return counter.close(shared.plan, keeper);
             }
         }
     }

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 
 from egogrid_export.cli import main
 from egogrid_export.errors import CheckError
-from egogrid_export.spatialvla.selfcheck import _check_batched
+from egogrid_export.spatialvla.selfcheck import check_batched
 
 BATCH = 3
 
@@ -48,7 +48,7 @@ def test_a_row_that_sees_its_neighbours_place_is_found(golden: Path, tmp_path: P
     assert len({len(case["text_ids"]) for case in cases}) > 1, "prompts of one length would hide it"
     manifest = tomllib.loads((bundle / "bundle.toml").read_text())
     layers = manifest["cache"]["layers"]
-    _check_batched(bundle, layers, cases, BATCH, 1e-3, {})
+    check_batched(bundle, layers, cases, BATCH, 1e-3, {})
     graph = onnx.load(bundle / "prefill.batched.onnx", load_external_data=False)
     # The last row of the prompt of whoever is first, for everybody.
     node = next(node for node in graph.graph.node if node.op_type == "GatherND")
@@ -64,7 +64,7 @@ def test_a_row_that_sees_its_neighbours_place_is_found(golden: Path, tmp_path: P
     graph.graph.node.insert(at, first)
     onnx.save(graph, bundle / "prefill.batched.onnx")
     with pytest.raises(CheckError, match="step0_logits"):
-        _check_batched(bundle, layers, cases, BATCH, 1e-3, {})
+        check_batched(bundle, layers, cases, BATCH, 1e-3, {})
 
 
 @pytest.mark.parametrize("options", [("--precision", "int8"), ("--depth", "both"), ("--batch", "1"), ("--batch", "1000")])

@@ -5,15 +5,15 @@
 
 use super::{Answer, SpatialVla, kind};
 use crate::bundle::Bundle;
-use crate::failure::{failed, observed};
+use crate::failure::failed_for;
 use crate::generation::Generation;
 use crate::greedy;
 use crate::registry::{LoadError, LoadOptions};
 use crate::watch::Watch;
 use egogrid_action_grids::TokenKind;
-use egogrid_runtime::execution::{Environment, Flavour, GraphOptions};
+use egogrid_runtime::execution::{Environment, ExecutionError, Flavour, GraphOptions};
 use egogrid_runtime::observation::Observation;
-use egogrid_runtime::perception::depth::{DepthReport, SensorRules};
+use egogrid_runtime::perception::depth::SensorRules;
 use egogrid_runtime::policy::{ActionChunk, BatchPolicy, PolicyError, PolicySpec};
 use egogrid_runtime::stage::{Stage, StageTimes};
 
@@ -25,11 +25,8 @@ pub(crate) struct SpatialVlaBatch {
 
 /// One observation while it is answered.
 struct Row {
-    sequence: u64,
-    depth: DepthReport,
-    points_xyz_m: Vec<[f32; 3]>,
+    answer: Answer,
     times: StageTimes,
-    generation: Generation,
 }
 
 impl SpatialVlaBatch {
@@ -48,97 +45,71 @@ impl SpatialVlaBatch {
         Ok(Self { policy: SpatialVla::load(environment, bundle, &options, rules)? })
     }
 
-    /// Fills the memory of observation `row`.
     fn prepare(&mut self, row: usize, observation: &Observation) -> Result<Row, PolicyError> {
-        let SpatialVla { inputs, session, prompt, .. } = &mut self.policy;
-        let (rows, frame, mut times) = (session.decoder.rows(), &observation.frame, StageTimes::default());
-        let Some(depth) = inputs.depth.given(frame)? else {
-            let remedy = "batched graphs have no estimator: switch the camera's depth stream on";
-            return Err(PolicyError::Missing { what: "depth", remedy });
-        };
-        times.measure(Stage::Preprocess, || {
-            let text_ids = prompt.ids(&observation.instruction).map_err(observed(Stage::Preprocess))?;
-            session.decoder.set_text(row, text_ids).map_err(failed(Stage::Preprocess))?;
-            let pixels = session.pixel_values_mut().map_err(failed(Stage::Preprocess))?;
-            inputs.pixels.write(&frame.rgb, of_row(pixels, row, rows)).map_err(observed(Stage::Preprocess))
-        })?;
-        let (patch_depth, depth) = times.measure(Stage::Depth, || inputs.depth.average(depth))?;
-        times.measure(Stage::Ego3d, || {
-            let encoding = session.freq_encoding_mut().map_err(failed(Stage::Ego3d))?;
-            inputs.points.write(frame, patch_depth, of_row(encoding, row, rows))
-        })?;
-        let (sequence, points_xyz_m) = (observation.sequence, inputs.points.to_points());
-        Ok(Row { sequence, depth, points_xyz_m, times, generation: Generation::default() })
+        let mut times = StageTimes::default();
+        let depth = self.policy.prepare(row, observation, &mut times, &mut Watch::nobody())?;
+        let (sequence, points_xyz_m) = (observation.sequence, self.policy.inputs.points.to_points());
+        let answer = Answer { sequence, generation: Generation::default(), depth, points_xyz_m };
+        Ok(Row { answer, times })
     }
 
-    /// One pass of a graph for all rows; who takes part shares its time.
-    fn run(
-        &mut self,
-        stage: Stage,
-        rows: &mut [Result<Row, PolicyError>],
-        pass: impl FnOnce(&mut SpatialVla) -> Result<(), PolicyError>,
-    ) -> Result<(), String> {
+    /// # Errors
+    /// Of a pass, and so of everybody who was in it.
+    fn generate(&mut self, rows: &mut [Result<Row, PolicyError>]) -> Result<(), (Stage, ExecutionError)> {
+        let SpatialVla { session, tokenizer, spec, .. } = &mut self.policy;
+        let (batch, table) = (session.decoder.rows(), tokenizer.table());
+        let token_count = usize::from(spec.chunk_len) * TokenKind::SLOTS.len();
+        let require = |token_ids: &[u32]| kind::require(table, token_count, token_ids);
         let mut spent = StageTimes::default();
-        let done = spent.measure(stage, || pass(&mut self.policy));
-        let taking_part = rows.iter().flatten().count().max(1) as u32;
-        for row in rows.iter_mut().flatten() {
-            row.times.add(stage, spent.total() / taking_part);
-        }
-        done.map_err(|error| error.to_string())
-    }
-
-    /// Chooses the next token of each row, of the logits `[rows, vocabulary]` of `stage`.
-    fn choose(&self, stage: Stage, logits: &[f32], rows: &mut [Result<Row, PolicyError>], token_count: usize) {
-        let (vocabulary, table) = (logits.len() / self.batch_max(), self.policy.tokenizer.table());
-        for (row, logits) in rows.iter_mut().zip(logits.chunks(vocabulary)) {
-            let Ok(answered) = row else { continue };
-            let chosen = match greedy::choose(logits) {
-                None => Err(PolicyError::NotFinite { stage, what: "logits" }),
-                Some(choice) => {
-                    answered.generation.token_ids.push(choice.id);
-                    answered.generation.confidence.push(choice.probability);
-                    answered.generation.runner_up.push(choice.runner_up);
-                    kind::require(table, token_count, &answered.generation.token_ids)
-                }
-            };
-            if let Err(error) = chosen {
-                *row = Err(error);
-            }
-        }
-    }
-
-    fn generate(&mut self, rows: &mut [Result<Row, PolicyError>]) -> Result<(), (Stage, String)> {
-        let token_count = usize::from(self.policy.spec.chunk_len) * TokenKind::SLOTS.len();
-        let vision = |policy: &mut SpatialVla| policy.session.run_vision().map_err(failed(Stage::Vision));
-        self.run(Stage::Vision, rows, vision).map_err(|said| (Stage::Vision, said))?;
-        let mut logits = Vec::new();
+        let seen = spent.measure(Stage::Vision, || session.run_vision());
+        share(rows, Stage::Vision, spent);
+        seen.map_err(|error| (Stage::Vision, error))?;
         for position in 0..token_count {
-            let stage = if position == 0 { Stage::Prefill } else { Stage::Decode };
-            let last = |row: &Result<Row, PolicyError>| row.as_ref().ok()?.generation.token_ids.last().copied();
-            // A row that is over goes on with any token.
-            let mut tokens: Vec<u32> = rows.iter().map(|row| last(row).unwrap_or_default()).collect();
-            tokens.resize(self.batch_max(), 0);
             if rows.iter().all(Result::is_err) {
                 return Ok(());
             }
-            let pass = |policy: &mut SpatialVla| {
-                let decoder = &mut policy.session.decoder;
-                let found = if position == 0 { decoder.run_prefill() } else { decoder.run_decode(&tokens) };
-                logits.clear();
-                logits.extend_from_slice(found.map_err(failed(stage))?);
+            let stage = if position == 0 { Stage::Prefill } else { Stage::Decode };
+            let last = |row: &Result<Row, PolicyError>| row.as_ref().ok()?.answer.generation.token_ids.last().copied();
+            // A row that is over goes on with any token.
+            let mut tokens: Vec<u32> = rows.iter().map(|row| last(row).unwrap_or_default()).collect();
+            tokens.resize(batch, 0);
+            let mut spent = StageTimes::default();
+            let chosen = spent.measure(stage, || {
+                let decoder = &mut session.decoder;
+                let logits = if position == 0 { decoder.run_prefill() } else { decoder.run_decode(&tokens) }?;
+                let each = logits.len() / batch;
+                rows.iter_mut().zip(logits.chunks(each)).for_each(|(row, logits)| choose(row, stage, logits, require));
                 Ok(())
-            };
-            self.run(stage, rows, pass).map_err(|said| (stage, said))?;
-            self.choose(stage, &logits, rows, token_count);
+            });
+            share(rows, stage, spent);
+            chosen.map_err(|error| (stage, error))?;
         }
         Ok(())
     }
 }
 
-/// The part of `memory` that belongs to `row` of `rows`.
-fn of_row(memory: &mut [f32], row: usize, rows: usize) -> &mut [f32] {
-    let each = memory.len() / rows;
-    &mut memory[row * each..][..each]
+/// The next token of one row; `require` checks the last of those so far.
+fn choose(
+    row: &mut Result<Row, PolicyError>,
+    stage: Stage,
+    logits: &[f32],
+    require: impl Fn(&[u32]) -> Result<(), PolicyError>,
+) {
+    let Ok(found) = row else { return };
+    let generation = &mut found.answer.generation;
+    let chosen = greedy::choose(logits).ok_or(PolicyError::NotFinite { stage, what: "logits" }).and_then(|choice| {
+        generation.push(choice);
+        require(&generation.token_ids)
+    });
+    if let Err(error) = chosen {
+        *row = Err(error);
+    }
+}
+
+/// Whoever is in a pass has an equal share of its time.
+fn share(rows: &mut [Result<Row, PolicyError>], stage: Stage, spent: StageTimes) {
+    let count = rows.iter().flatten().count().max(1) as u32;
+    rows.iter_mut().flatten().for_each(|row| row.times.add(stage, spent.total() / count));
 }
 
 impl BatchPolicy for SpatialVlaBatch {
@@ -159,16 +130,10 @@ impl BatchPolicy for SpatialVlaBatch {
         }
         let mut rows: Vec<Result<Row, PolicyError>> =
             observations.iter().enumerate().map(|(row, observation)| self.prepare(row, observation)).collect();
-        if let Err((stage, message)) = self.generate(&mut rows) {
-            // Of the pass, and so of everybody who was in it.
-            rows.iter_mut().filter(|row| row.is_ok()).for_each(|row| {
-                *row = Err(PolicyError::Execution { stage, message: message.clone() });
-            });
+        if let Err((stage, error)) = self.generate(&mut rows) {
+            rows.iter_mut().filter(|row| row.is_ok()).for_each(|row| *row = Err(failed_for(stage, &error)));
         }
-        let decoded = |row: Row| {
-            let Row { sequence, depth, points_xyz_m, times, generation } = row;
-            self.policy.decoded(Answer { sequence, generation, depth, points_xyz_m }, times, &mut Watch::nobody())
-        };
+        let decoded = |row: Row| self.policy.decoded(row.answer, row.times, &mut Watch::nobody());
         rows.into_iter().map(|row| row.and_then(decoded)).collect()
     }
 }

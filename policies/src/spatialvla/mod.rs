@@ -94,16 +94,40 @@ impl SpatialVla {
         &mut self,
         observation: &Observation,
         committed: &[Token],
-        watch: Watch<'_>,
+        mut watch: Watch<'_>,
     ) -> Result<ActionChunk, PolicyError> {
-        let (frame, mut watch, mut times) = (&observation.frame, watch, StageTimes::default());
-        let (inputs, session) = (&mut self.inputs, &mut self.session);
+        let mut times = StageTimes::default();
+        let depth = self.prepare(0, observation, &mut times, &mut watch)?;
+        let session = &mut self.session;
+        times.measure(Stage::Vision, || session.run_vision()).map_err(failed(Stage::Vision))?;
+        watch.vision(|| session.vision_outputs()).map_err(failed(Stage::Vision))?;
+
+        let chunk_len = usize::from(self.spec.chunk_len);
+        let (token_count, table) = (chunk_len * TokenKind::SLOTS.len(), self.tokenizer.table());
+        let require = |token_ids: &[u32]| kind::require(table, token_count, token_ids);
+        let generation = generate_from(&mut session.decoder, committed, token_count, require, &mut times, &mut watch)?;
+
+        let chunk =
+            Answer { sequence: observation.sequence, generation, depth, points_xyz_m: self.inputs.points.to_points() };
+        self.decoded(chunk, times, &mut watch)
+    }
+
+    /// Everything before the vision graph, into the memory of observation `row`; one of one without a batch.
+    fn prepare(
+        &mut self,
+        row: usize,
+        observation: &Observation,
+        times: &mut StageTimes,
+        watch: &mut Watch<'_>,
+    ) -> Result<DepthReport, PolicyError> {
+        let (inputs, session, frame) = (&mut self.inputs, &mut self.session, &observation.frame);
+        let rows = session.decoder.rows();
         let given_depth = inputs.depth.given(frame)?;
 
         times.measure(Stage::Preprocess, || -> Result<(), PolicyError> {
             let text_ids = self.prompt.ids(&observation.instruction).map_err(observed(Stage::Preprocess))?;
-            session.decoder.set_text(0, text_ids).map_err(failed(Stage::Preprocess))?;
-            let pixels = session.pixel_values_mut().map_err(failed(Stage::Preprocess))?;
+            session.decoder.set_text(row, text_ids).map_err(failed(Stage::Preprocess))?;
+            let pixels = of_row(session.pixel_values_mut().map_err(failed(Stage::Preprocess))?, row, rows);
             inputs.pixels.write(&frame.rgb, pixels).map_err(observed(Stage::Preprocess))?;
             watch.show(StageOutput::TextIds(text_ids));
             watch.show(StageOutput::PixelValues(pixels));
@@ -118,24 +142,14 @@ impl SpatialVla {
             None => inputs.depth.average_estimated(session.estimated_depth_m().map_err(failed(Stage::Depth))?),
         })?;
         watch.show(StageOutput::PatchDepth(patch_depth.depth_m));
-        times.measure(Stage::Ego3d, || {
-            let encoding = session.freq_encoding_mut().map_err(failed(Stage::Ego3d))?;
+        times.measure(Stage::Ego3d, || -> Result<(), PolicyError> {
+            let encoding = of_row(session.freq_encoding_mut().map_err(failed(Stage::Ego3d))?, row, rows);
             inputs.points.write(frame, patch_depth, encoding)?;
             watch.show(StageOutput::PointsXyz(inputs.points.points_m()));
             watch.show(StageOutput::FreqEncoding(encoding));
             Ok(())
         })?;
-        times.measure(Stage::Vision, || session.run_vision()).map_err(failed(Stage::Vision))?;
-        watch.vision(|| session.vision_outputs()).map_err(failed(Stage::Vision))?;
-
-        let chunk_len = usize::from(self.spec.chunk_len);
-        let (token_count, table) = (chunk_len * TokenKind::SLOTS.len(), self.tokenizer.table());
-        let require = |token_ids: &[u32]| kind::require(table, token_count, token_ids);
-        let generation = generate_from(&mut session.decoder, committed, token_count, require, &mut times, &mut watch)?;
-
-        let chunk =
-            Answer { sequence: observation.sequence, generation, depth, points_xyz_m: self.inputs.points.to_points() };
-        self.decoded(chunk, times, &mut watch)
+        Ok(depth)
     }
 
     /// Tokens to actions: grid, then statistics.
@@ -174,6 +188,12 @@ impl SpatialVla {
             sketches,
         })
     }
+}
+
+/// The part of `memory` that belongs to observation `row` of `rows`.
+fn of_row(memory: &mut [f32], row: usize, rows: usize) -> &mut [f32] {
+    let each = memory.len() / rows;
+    &mut memory[row * each..][..each]
 }
 
 /// What was generated for one observation, and what it was generated from.

@@ -102,22 +102,33 @@ pub fn run_errand(
     wait_max: Duration,
 ) -> Result<Vec<u8>, EndpointError> {
     let key = name.key(rest);
-    let asked = session.zenoh().get(&key).payload(payload).timeout(wait_max).wait();
-    let replies = asked.map_err(|error| transport(&key, &error))?;
-    let waited_ms = u64::try_from(wait_max.as_millis()).unwrap_or(u64::MAX);
-    let nobody = || EndpointError::Timeout { peer: key.clone(), waited_ms };
-    let reply = replies.recv_timeout(wait_max).ok().flatten().ok_or_else(nobody)?;
-    let answer = match reply.result() {
-        Ok(sample) => sample.payload().to_bytes().into_owned(),
-        Err(error) => {
-            let said = error.payload().to_bytes();
-            let detail = String::from_utf8_lossy(&said[..said.len().min(REFUSAL_BYTES_MAX)]).into_owned();
-            return Err(EndpointError::Refused { peer: key, detail });
-        }
-    };
+    let answer = ask_once(session, &key, payload, &key, wait_max)?;
     if answer.len() > ERRAND_BYTES_MAX {
         let detail = format!("{} bytes, at most {ERRAND_BYTES_MAX} are read", answer.len());
         return Err(EndpointError::Malformed { peer: key, detail });
     }
     Ok(answer)
+}
+
+/// One query on `key`; the first answer as it came. `whom`: who is missed when none comes.
+pub(super) fn ask_once(
+    session: &BridgeSession,
+    key: &str,
+    payload: Vec<u8>,
+    whom: &str,
+    wait_max: Duration,
+) -> Result<Vec<u8>, EndpointError> {
+    let asked = session.zenoh().get(key).payload(payload).timeout(wait_max).wait();
+    let replies = asked.map_err(|error| transport(key, &error))?;
+    let waited_ms = u64::try_from(wait_max.as_millis()).unwrap_or(u64::MAX);
+    let nobody = || EndpointError::Timeout { peer: whom.to_owned(), waited_ms };
+    let reply = replies.recv_timeout(wait_max).ok().flatten().ok_or_else(nobody)?;
+    match reply.result() {
+        Ok(sample) => Ok(sample.payload().to_bytes().into_owned()),
+        Err(error) => {
+            let said = error.payload().to_bytes();
+            let detail = String::from_utf8_lossy(&said[..said.len().min(REFUSAL_BYTES_MAX)]).into_owned();
+            Err(EndpointError::Refused { peer: key.to_owned(), detail })
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! From: [`RunInfo`]. To: recorders and viewers, which cannot understand the rest without.
 
+use super::errands::ask_once;
 use super::peer::transport;
 use super::transport::BridgeSession;
 use crate::codec::{self, EncodeError};
@@ -59,17 +60,7 @@ fn unsendable(error: &EncodeError) -> EndpointError {
 /// Nobody answers within `wait_max`, or not with a RunInfo.
 pub fn ask_run_info(session: &BridgeSession, robot: &RobotName, wait_max: Duration) -> Result<Vec<u8>, EndpointError> {
     let key = robot.key("do/info");
-    let replies = session.zenoh().get(&key).timeout(wait_max).wait().map_err(|error| transport(&key, &error))?;
-    let waited_ms = u64::try_from(wait_max.as_millis()).unwrap_or(u64::MAX);
-    let nobody = || EndpointError::Timeout { peer: format!("the daemon of {}", robot.as_str()), waited_ms };
-    let reply = replies.recv_timeout(wait_max).ok().flatten().ok_or_else(nobody)?;
-    let payload = match reply.result() {
-        Ok(sample) => sample.payload().to_bytes().into_owned(),
-        Err(error) => {
-            let detail = String::from_utf8_lossy(&error.payload().to_bytes()).into_owned();
-            return Err(EndpointError::Refused { peer: key, detail });
-        }
-    };
+    let payload = ask_once(session, &key, Vec::new(), &format!("the daemon of {}", robot.as_str()), wait_max)?;
     match codec::decode::<RunInfo<'_>>(&payload) {
         Ok(_) => Ok(payload),
         Err(error) => Err(EndpointError::Malformed { peer: key, detail: error.to_string() }),

@@ -154,7 +154,6 @@ fn assemble_pipeline(common: &Common, args: &DemoArgs, bundle: &Bundle) -> Comma
     Ok(Pipeline { policy, planner, latency_ticks, gate, sim, worker, robot, stats_key, _session: session })
 }
 
-/// The simulated robot is one arm with one gripper. A policy for another one would only ever be held.
 fn run_episodes(
     args: &DemoArgs,
     pipeline: &mut Pipeline,

@@ -127,36 +127,26 @@ class StaticGraph(GraphBuilder):
         return self.op("GatherND", [x, self.op("Reshape", [places, self.integers(self.batch, 1, 1)])], batch_dims=1)
 
     def self_attention(self, normed: str, at: str, heads: int, tokens: int, width: int, bias: str = "") -> str:
-        """Of a vision tower, see `attention.self_attention`."""
+        """Of a vision tower, see `attention.self_attention`; of a batch `[batch, tokens, width]`."""
         head_dim = width // heads
-        if self.batch > 1:
-            return self._self_attentions(normed, at, heads, tokens, width, bias)
-        merged = self.op("Reshape", [self.affine(normed, at), self.integers(tokens, 3, heads, head_dim)])
-        by_part = self.op("Transpose", [merged], perm=[1, 2, 0, 3])
         parts = [f"{at}.{name}" for name in ("queries", "keys", "values")]
-        self.op("Split", [by_part, self.integers(1, 1, 1)], out=parts, axis=0)
+        if self.batch == 1:
+            merged = self.op("Reshape", [self.affine(normed, at), self.integers(tokens, 3, heads, head_dim)])
+            by_part = self.op("Transpose", [merged], perm=[1, 2, 0, 3])
+            self.op("Split", [by_part, self.integers(1, 1, 1)], out=parts, axis=0)
+            together = (tokens, width)
+        else:
+            merged = self.op("Reshape", [self.affine(normed, at), self.integers(self.batch, tokens, 3 * heads, head_dim)])
+            by_head = self.op("Transpose", [merged], perm=[0, 2, 1, 3])
+            self.op("Split", [by_head, self.integers(heads, heads, heads)], out=parts, axis=1)
+            together = (self.batch, tokens, width)
         q = self.op("Mul", [parts[0], self.constant(f"{at}.scale", np.float32(head_dim**-0.5))])
         scores = self.op("MatMul", [q, self.op("Transpose", [parts[1]], perm=[0, 1, 3, 2])])
         if bias:
             scores = self.op("Add", [scores, bias])
         mixed = self.attend(scores, self.narrow(parts[2]), None)
         rows = self.op("Transpose", [mixed], perm=[0, 2, 1, 3])
-        return self.widen(self.op("Reshape", [rows, self.integers(tokens, width)]))
-
-    def _self_attentions(self, normed: str, at: str, heads: int, tokens: int, width: int, bias: str) -> str:
-        """The same of `[batch, tokens, width]`."""
-        head_dim = width // heads
-        merged = self.op("Reshape", [self.affine(normed, at), self.integers(self.batch, tokens, 3 * heads, head_dim)])
-        by_head = self.op("Transpose", [merged], perm=[0, 2, 1, 3])
-        parts = [f"{at}.{name}" for name in ("queries", "keys", "values")]
-        self.op("Split", [by_head, self.integers(heads, heads, heads)], out=parts, axis=1)
-        q = self.op("Mul", [parts[0], self.constant(f"{at}.scale", np.float32(head_dim**-0.5))])
-        scores = self.op("MatMul", [q, self.op("Transpose", [parts[1]], perm=[0, 1, 3, 2])])
-        if bias:
-            scores = self.op("Add", [scores, bias])
-        mixed = self.attend(scores, self.narrow(parts[2]), None)
-        rows = self.op("Transpose", [mixed], perm=[0, 2, 1, 3])
-        return self.widen(self.op("Reshape", [rows, self.integers(self.batch, tokens, width)]))
+        return self.widen(self.op("Reshape", [rows, self.integers(*together)]))
 
     def _factor(self, name: str) -> str:
         return self.weight_f32(name) if self.exact else self.weight(name)

@@ -6,6 +6,7 @@ Axes of the camera are optical, metres: x right, y down, z forward; depth is z, 
 Pixel centres have whole coordinates (ROS, OpenCV): the middle of an image of `n` pixels is `(n - 1) / 2`.
 """
 
+import atexit
 import os
 from dataclasses import dataclass
 
@@ -54,21 +55,33 @@ class CameraPose:
 
     def intrinsics_px(self, image_px: int) -> np.ndarray:
         """f64 `[3, 3]` for a square image of `image_px` pixels, pixel centres at whole coordinates."""
-        focal_px = image_px / 2 / np.tan(np.radians(self.fovy_deg) / 2)
-        center_px = (image_px - 1) / 2
-        return np.array([[focal_px, 0, center_px], [0, focal_px, center_px], [0, 0, 1]])
+        return intrinsics_px(self.fovy_deg, image_px)
 
 
-class _SharedGl:
-    """The process's only GL context: with several, MuJoCo returns black or stale frames."""
+def intrinsics_px(fovy_deg: float, image_px: int) -> np.ndarray:
+    """f64 `[3, 3]` for a square image of `image_px` pixels, pixel centres at whole coordinates."""
+    focal_px = image_px / 2 / np.tan(np.radians(fovy_deg) / 2)
+    center_px = (image_px - 1) / 2
+    return np.array([[focal_px, 0, center_px], [0, focal_px, center_px], [0, 0, 1]])
 
-    context: GLContext | None = None
 
-    @classmethod
-    def make_current(cls, image_px: int) -> None:
-        if cls.context is None:
-            cls.context = GLContext(image_px, image_px)
-        cls.context.make_current()
+_gl: GLContext | None = None
+
+
+def make_current(image_px: int) -> None:
+    """The process's only GL context: with several, MuJoCo returns black or stale frames. Whoever comes first sets its size."""
+    global _gl
+    if _gl is None:
+        _gl = GLContext(image_px, image_px)
+        atexit.register(_gl.free)  # before the display is closed under it
+    _gl.make_current()
+
+
+def metres(model: mujoco.MjModel, reversed_z: np.ndarray) -> np.ndarray:
+    """f32 depth of what `mjDEPTH_ZEROFAR` reads; 0 where nothing was hit."""
+    near, far = (plane * model.stat.extent for plane in (model.vis.map.znear, model.vis.map.zfar))
+    depth_m = near * far / (reversed_z.astype(np.float64) * (far - near) + near)
+    return np.where(reversed_z > 0, depth_m, 0.0).astype(np.float32)
 
 
 class RgbdCamera:
@@ -92,7 +105,7 @@ class RgbdCamera:
         model.vis.global_.offwidth = image_px
         model.vis.global_.offheight = image_px
         model.vis.global_.fovy = pose.fovy_deg
-        _SharedGl.make_current(image_px)
+        make_current(image_px)
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_50)
         self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
         self._scene = mujoco.MjvScene(model, maxgeom=1000)
@@ -116,7 +129,7 @@ class RgbdCamera:
         Nothing hit (beyond the far plane) is 0 in the depth image: no measurement. `markers_m` are centres (base frame) of
         pure green balls of 1 cm, which tests use to check the geometry.
         """
-        _SharedGl.make_current(self.image_px)
+        make_current(self.image_px)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         mujoco.mjv_updateScene(
             self._model, data, self._option, None, self._viewpoint, mujoco.mjtCatBit.mjCAT_ALL, self._scene
@@ -131,10 +144,4 @@ class RgbdCamera:
             self._scene.ngeom += 1
         mujoco.mjr_render(self._viewport, self._scene, self._context)
         mujoco.mjr_readPixels(self._rgb, self._depth, self._viewport, self._context)
-        return self._rgb[::-1].copy(), self._metres(self._depth[::-1])
-
-    def _metres(self, reversed_z: np.ndarray) -> np.ndarray:
-        near = self._model.vis.map.znear * self._model.stat.extent
-        far = self._model.vis.map.zfar * self._model.stat.extent
-        depth_m = near * far / (reversed_z.astype(np.float64) * (far - near) + near)
-        return np.where(reversed_z > 0, depth_m, 0.0).astype(np.float32)
+        return self._rgb[::-1].copy(), metres(self._model, self._depth[::-1])

@@ -1,68 +1,19 @@
 """Promises of the LIBERO worker: a real process, asked over zenoh as the Rust side asks it."""
 
-import os
-import socket
-import subprocess
-import sys
-import time
-
 import numpy as np
 import pytest
-import zenoh
 from egogrid_libero.tasks import task_names
 from egogrid_worker import limits
-from egogrid_worker.messages import (
-    ActionStep, ErrorReply, SimInfo, SimObservation, SimReset, SimStep, Vector3, decode, encode,
-)
+from egogrid_worker.asking import Client
+from egogrid_worker.messages import ActionStep, ErrorReply, SimInfo, SimObservation, SimReset, Vector3, decode, encode
 
-ROBOT = "libero-test"
 PX = 256
 TASK = "open_the_middle_drawer_of_the_cabinet"
-ANSWER_S_MAX = 120.0
-
-
-class Client:
-    """A listening session and the worker that connects to it."""
-
-    def __init__(self) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            endpoint = f"tcp/127.0.0.1:{free.getsockname()[1]}"
-        config = zenoh.Config()
-        for key, value in (("scouting/multicast/enabled", "false"), ("scouting/gossip/enabled", "false"),
-                           ("listen/endpoints", f'["{endpoint}"]')):
-            config.insert_json5(key, value)
-        self.session = zenoh.open(config)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "egogrid_libero.worker", "--connect", endpoint, "--robot", ROBOT,
-             "--instance", "test", "--fast-rendering", "--exit-with-parent"],
-            stdin=subprocess.PIPE, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        )
-        end = time.monotonic() + ANSWER_S_MAX
-        while not list(self.session.liveliness().get(f"egogrid/{ROBOT}/alive/worker/test")):
-            assert self.process.poll() is None, "the worker ended while starting"
-            assert time.monotonic() < end, "the worker did not get ready"
-            time.sleep(0.1)
-
-    def ask(self, what: str, payload: bytes = b"") -> bytes:
-        reply = next(iter(self.session.get(f"egogrid/{ROBOT}/sim/{what}", payload=payload, timeout=ANSWER_S_MAX)))
-        return bytes(reply.ok.payload) if reply.ok else bytes(reply.err.payload)
-
-    def reset(self, task: str, seed: int) -> SimObservation:
-        return decode(SimObservation, self.ask("reset", encode(SimReset(limits.PROTOCOL_VERSION, task, seed))))
-
-    def step(self, look: SimObservation, steps: list[ActionStep]) -> bytes:
-        return self.ask("step", encode(SimStep(limits.PROTOCOL_VERSION, look.episode, look.steps_total, steps)))
-
-    def close(self) -> None:
-        self.process.stdin.close()
-        assert self.process.wait(timeout=ANSWER_S_MAX) == 0, "it ends in order when its stdin closes"
-        self.session.close()
 
 
 @pytest.fixture(scope="module")
 def client():
-    client = Client()
+    client = Client("egogrid_libero.worker", ["--fast-rendering"], answer_s_max=120.0)
     yield client
     client.close()
 

@@ -35,11 +35,11 @@ def check_graphs(directory: Path, layers: int, cases: list[dict[str, np.ndarray]
         del vision
         check_language(directory, layers, cases, tolerance, worst, flavour)
     if batch and precision.static_tolerance is not None:
-        _check_batched(directory, layers, cases, batch, precision.static_tolerance, worst)
+        check_batched(directory, layers, cases, batch, precision.static_tolerance, worst)
     return worst
 
 
-def _check_batched(
+def check_batched(
     directory: Path, layers: int, cases: list[dict[str, np.ndarray]], batch: int, tolerance: float, worst: dict[str, float]
 ) -> None:
     """Several cases at once, of different prompt lengths where there are; each row against its own reference."""

@@ -6,10 +6,9 @@ order, **mirrored**: left is right. Policies are trained on such pictures. No ca
 Pixel centres have whole coordinates (`egogrid_worker.mujoco_camera`).
 """
 
-import atexit
-
 import numpy as np
-from egogrid_worker.mujoco_camera import CameraPose, GLContext
+from egogrid_worker import mujoco_camera
+from egogrid_worker.mujoco_camera import CameraPose
 from egogrid_worker.stress import Stress
 
 import mujoco
@@ -19,16 +18,6 @@ NAME = "agentview"
 _COLLISION_GROUP = 0
 _OPTICAL = np.diag([1.0, -1.0, -1.0])
 """MuJoCo's cameras have y up and look along -z."""
-_gl: GLContext | None = None
-
-
-def _make_current() -> None:
-    """The process's only GL context: with several, MuJoCo returns black or stale frames."""
-    global _gl
-    if _gl is None:
-        _gl = GLContext(IMAGE_PX, IMAGE_PX)
-        atexit.register(_gl.free)  # before the display is closed under it
-    _gl.make_current()
 
 
 class Renderer:
@@ -39,7 +28,7 @@ class Renderer:
             model.vis.quality.shadowsize = 0
             model.vis.quality.offsamples = 0
         self._model = model
-        _make_current()
+        mujoco_camera.make_current(IMAGE_PX)
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_50)
         self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
         self._scene = mujoco.MjvScene(model, maxgeom=1000)
@@ -54,29 +43,22 @@ class Renderer:
 
     def render(self, data: mujoco.MjData) -> tuple[np.ndarray, np.ndarray]:
         """Colour and depth, bottom row first; depth is 0 where nothing was hit. The arrays are used again by the next call."""
-        _make_current()
+        mujoco_camera.make_current(IMAGE_PX)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         mujoco.mjv_updateScene(self._model, data, self._option, None, self._viewpoint, mujoco.mjtCatBit.mjCAT_ALL, self._scene)
         mujoco.mjr_render(self._viewport, self._scene, self._context)
         mujoco.mjr_readPixels(self._rgb, self._depth, self._viewport, self._context)
-        return self._rgb, self._metres(self._depth)
+        return self._rgb, mujoco_camera.metres(self._model, self._depth)
 
     def close(self) -> None:
         """Gives the graphics memory back: an evaluation makes one renderer per episode."""
-        _make_current()
+        mujoco_camera.make_current(IMAGE_PX)
         self._context.free()
-
-    def _metres(self, reversed_z: np.ndarray) -> np.ndarray:
-        near, far = (plane * self._model.stat.extent for plane in (self._model.vis.map.znear, self._model.vis.map.zfar))
-        depth_m = near * far / (reversed_z.astype(np.float64) * (far - near) + near)
-        return np.where(reversed_z > 0, depth_m, 0.0).astype(np.float32)
 
 
 def intrinsics_px(model: mujoco.MjModel) -> np.ndarray:
     """f64 `[3, 3]`; the same for the picture and its mirror image, as the middle is in the middle."""
-    focal_px = IMAGE_PX / 2 / np.tan(np.radians(model.camera(NAME).fovy[0]) / 2)
-    center_px = (IMAGE_PX - 1) / 2
-    return np.array([[focal_px, 0, center_px], [0, focal_px, center_px], [0, 0, 1]])
+    return mujoco_camera.intrinsics_px(model.camera(NAME).fovy[0], IMAGE_PX)
 
 
 def base_from_camera(model: mujoco.MjModel, base_m: np.ndarray) -> np.ndarray:

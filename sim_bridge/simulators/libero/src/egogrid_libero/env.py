@@ -6,6 +6,7 @@ it was reached. Base frame: `world.py`. Units of a step: `egogrid_worker.osc_pos
 
 import numpy as np
 from egogrid_worker.mujoco_looks import recolour, relight
+from egogrid_worker.osc_pose import controller_input
 from egogrid_worker.simulator import Observation
 from egogrid_worker.stress import Stress
 
@@ -13,7 +14,6 @@ from egogrid_libero import camera
 from egogrid_libero.looks import is_robot
 from egogrid_libero.tasks import named
 from egogrid_libero.world import CONTROL_HZ, Sight, World
-from egogrid_worker.osc_pose import controller_input
 
 import mujoco
 

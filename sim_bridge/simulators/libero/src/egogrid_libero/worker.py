@@ -11,12 +11,12 @@ from importlib.metadata import version
 import numpy as np
 from egogrid_worker import Capabilities, Observation, main, stress
 from egogrid_worker.cli import parser
+from egogrid_worker.osc_pose import RPY_RAD_MAX, TRANSLATION_M
 
 from egogrid_libero.camera import IMAGE_PX
 from egogrid_libero.env import LiberoEnv
 from egogrid_libero.tasks import task_names
 from egogrid_libero.world import CONTROL_HZ
-from egogrid_worker.osc_pose import RPY_RAD_MAX, TRANSLATION_M
 
 
 class LiberoSimulator:

@@ -9,6 +9,7 @@ import gc
 import numpy as np
 from egogrid_worker.mujoco_camera import RgbdCamera
 from egogrid_worker.mujoco_looks import recolour, relight
+from egogrid_worker.osc_pose import controller_input
 from egogrid_worker.simulator import Observation
 from egogrid_worker.stress import Stress
 
@@ -16,7 +17,6 @@ from egogrid_robosuite.camera import COLLISION_GROUP
 from egogrid_robosuite.looks import is_robot
 from egogrid_robosuite.tasks import named
 from egogrid_robosuite.world import CONTROL_HZ, World
-from egogrid_worker.osc_pose import controller_input
 
 
 class RobosuiteEnv:

@@ -12,12 +12,12 @@ from importlib.metadata import version
 import numpy as np
 from egogrid_worker import Capabilities, Observation, main, stress
 from egogrid_worker.cli import parser
+from egogrid_worker.osc_pose import RPY_RAD_MAX, TRANSLATION_M
 
 from egogrid_robosuite.env import RobosuiteEnv
 from egogrid_robosuite.experts import Move, expert
 from egogrid_robosuite.tasks import instruction, task_names
 from egogrid_robosuite.world import CONTROL_HZ
-from egogrid_worker.osc_pose import RPY_RAD_MAX, TRANSLATION_M
 
 
 class RobosuiteSimulator:

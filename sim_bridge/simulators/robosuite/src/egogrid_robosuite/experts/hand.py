@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from egogrid_robosuite.world import World
 from egogrid_worker.osc_pose import TRANSLATION_M
+
+from egogrid_robosuite.world import World
 
 OPEN, CLOSED = 1.0, 0.0
 _TURN_RAD_MAX = 0.336
